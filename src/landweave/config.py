@@ -1,0 +1,172 @@
+"""Recipes: YAML files, checked by frozen pydantic models, changed by dotted overrides.
+
+An unknown key is refused with the nearest known one and the line it stands at, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from landweave.errors import ConfigError, did_you_mean, listed
+
+Lines = dict[tuple[str | int, ...], int]
+"""Where each key stands: path of keys -> line number, from 1."""
+
+
+class Config(BaseModel):
+    """Base of every setting: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Lines]:
+    """Read a YAML mapping and the line of every key.
+
+    Raises:
+        ConfigError: missing file, broken YAML, a key that stands twice, or not a mapping.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError("no such file", where=file)
+    text = file.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"not YAML: {getattr(error, 'problem', error)}", where=f"{file}{line}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError("not a mapping of settings", where=file, fix="write `key: value` lines")
+    lines: Lines = {}
+    _collect_lines(node, (), lines, file)
+    return raw, lines
+
+
+def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, file: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            if here in lines:
+                raise ConfigError(
+                    f"key `{'.'.join(map(str, here))}` stands twice",
+                    where=f"{file}:{key.start_mark.line + 1}",
+                )
+            lines[here] = key.start_mark.line + 1
+            _collect_lines(value, here, lines, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            lines[(*path, i)] = value.start_mark.line + 1
+            _collect_lines(value, (*path, i), lines, file)
+
+
+def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=c` texts; the value is YAML, so `[a, b]`, `3e-4`, `true` and `null` mean what they look like.
+
+    Raises:
+        ConfigError: a text without `=`, or a path through something that is not a mapping.
+    """
+    out: dict[str, Any] = _copy(raw)
+    for change in changes:
+        key, eq, text = change.partition("=")
+        if not eq or not key:
+            raise ConfigError(f"`{change}` is not of the form key=value", fix="write for example train.epochs=5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"the value of `{change}` is not YAML", where=key, fix="quote it") from None
+        *path, last = key.split(".")
+        at = out
+        for step in path:
+            at = at.setdefault(step, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"`{step}` holds a value, not settings", where=key)
+        if last == "kind" and at.get("kind") not in (None, value):
+            at.clear()  # the settings of another kind mean nothing here
+        at[last] = value
+    return out
+
+
+def _copy(raw: Any) -> Any:
+    if isinstance(raw, Mapping):
+        return {k: _copy(v) for k, v in raw.items()}
+    return [_copy(v) for v in raw] if isinstance(raw, list) else raw
+
+
+def parse(model: type[Model], raw: Mapping[str, Any], *, where: str = "", lines: Lines | None = None) -> Model:
+    """Validate settings.
+
+    Raises:
+        ConfigError: every fault on a line of its own (at most 6), with file:line, key, and the nearest known key.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        faults = [_fault(model, e, where, lines or {}) for e in error.errors()]
+        more = [f"... and {len(faults) - 6} more"] if len(faults) > 6 else []
+        raise ConfigError("\n".join([*faults[:6], *more])) from None
+
+
+def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines) -> str:
+    keys, holder = _real_path(model, tuple(error["loc"]))
+    line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
+    at = f" ({where}{f':{line}' if line else ''})" if where else ""
+    name = ".".join(map(str, keys))
+    if error["type"] == "extra_forbidden":
+        known = list(holder.model_fields) if holder else []
+        hint = did_you_mean(str(keys[-1]), known) or f"; known here: {listed(known, 20)}"
+        return f"unknown key `{name}`{hint}{at}"
+    if error["type"] == "missing":
+        return f"`{name}` is needed{at}"
+    if error["type"].startswith("union_tag"):
+        expected = error.get("ctx", {}).get("expected_tags", "")
+        tag = error.get("ctx", {}).get("tag", "")
+        options = [t.strip().strip("'") for t in expected.split(",")] if expected else []
+        hint = did_you_mean(tag, options) if tag else ""
+        what = f"`{name}.kind` = `{tag}` is unknown{hint}" if tag else f"`{name}.kind` is needed"
+        return f"{what}; one of {listed(options or _tags(model, keys), 20)}{at}"
+    return f"`{name}`: {error['msg'].removeprefix('Value error, ')}{at}"
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for arg in get_args(annotation) for m in _members(arg)]
+
+
+def _tags(model: type[BaseModel], keys: tuple[str | int, ...]) -> list[str]:
+    field = model.model_fields.get(str(keys[-1])) if keys else None
+    return [str(m.model_fields["kind"].default) for m in _members(field.annotation)] if field else []
+
+
+def _real_path(
+    model: type[BaseModel], loc: tuple[str | int, ...]
+) -> tuple[tuple[str | int, ...], type[BaseModel] | None]:
+    """Drop the union tags that pydantic puts into a location, and find the model that holds the last key."""
+    keys: list[str | int] = []
+    options: list[type[BaseModel]] = [model]
+    holder: type[BaseModel] | None = model
+    for part in loc:
+        tagged = [m for m in options if "kind" in m.model_fields and m.model_fields["kind"].default == part]
+        if tagged and not any(part in m.model_fields for m in options):
+            options, holder = tagged, tagged[0]
+            continue
+        keys.append(part)
+        holder = options[0] if options else None
+        fields = [m.model_fields[str(part)] for m in options if str(part) in m.model_fields]
+        options = [m for f in fields for m in _members(f.annotation)] or (options if isinstance(part, int) else [])
+    return tuple(keys), holder
+
+
+def to_yaml(model: BaseModel) -> str:
+    """The YAML that `parse(read_yaml(...))` turns into an equal model."""
+    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)

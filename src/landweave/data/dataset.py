@@ -1,0 +1,182 @@
+"""What every reader gives: an index of places that is cheap to look at, and one `Sample` at a time."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from landweave.config import Config
+from landweave.errors import ConfigError, DataError, listed
+from landweave.legends import Legend
+from landweave.sample import LabelKind, Sample, require_streams
+from landweave.sensors import StreamChoice
+
+if TYPE_CHECKING:
+    from landweave.sample import Image
+
+Split = Literal["train", "validation", "test", ""]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of the index. `group` is what must stay on one side of a split: scene, region, domain."""
+
+    name: str
+    split: Split = ""
+    group: str = ""
+    lon: float | None = None
+    lat: float | None = None
+    labelled: bool = True
+    """False: its labels are treated as unknown (outside the labelled fraction)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One label of a dataset: what kind it is, and its classes."""
+
+    kind: LabelKind
+    legend: Legend
+
+
+class Dataset(abc.ABC):
+    """Places on disk. Readers are picklable, hold no open file between reads, and never drop a place silently."""
+
+    where: str
+    """The folder or file it stands on, for messages."""
+    places: Sequence[Place]
+    tasks: Mapping[str, Task]
+    streams: Sequence[str]
+    """Every stream that a place may have (`s2-l2a@10`, ...)."""
+
+    @abc.abstractmethod
+    def read(self, index: int) -> Sample:
+        """Read one place from disk, all streams.
+
+        Raises:
+            DataError: naming the file.
+        """
+
+    @abc.abstractmethod
+    def classes(self, index: int, task: str) -> tuple[int, ...] | None:
+        """Class indices present at a place, without reading images where the index knows them; None if unknown."""
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files a place is read from, for messages and checks; empty where there are none of its own."""
+        return ()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def of_split(self, split: Split) -> list[int]:
+        """Positions of the places of a split.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        found = [i for i, p in enumerate(self.places) if p.split == split]
+        if found:
+            return found
+        have = sorted({p.split or "(none)" for p in self.places})
+        raise DataError(
+            f"no place in split `{split}`; the {len(self.places)} places are in {listed(have)}",
+            where=self.where,
+            fix=f"write `{split}` into the split column of some rows, or let `landweave tile` make the splits",
+        )
+
+
+@dataclass
+class Chosen(Dataset):
+    """A dataset seen through an experiment's choice of sensors and of labelled places."""
+
+    base: Dataset
+    choices: Sequence[StreamChoice] = ()
+    labelled: frozenset[str] | None = None
+    where: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.where, self.tasks = self.base.where, self.base.tasks
+        names = [c.sensor for c in self.choices]
+        if names:
+            require_streams(self.base.streams, names, where=self.base.where)
+        self.streams = [s for s in self.base.streams if not names or s.partition("@")[0] in names]
+        self.places = [
+            p if self.labelled is None or p.name in self.labelled or p.split != "train" else replace(p, labelled=False)
+            for p in self.base.places
+        ]
+
+    def read(self, index: int) -> Sample:
+        """Read one place; only chosen streams, labels unknown outside the labelled fraction."""
+        sample = self.base.read(index)
+        images = {k: v for k, v in sample.images.items() if k in self.streams}
+        labels = sample.labels
+        if not self.places[index].labelled:
+            labels = {k: v.unknown() for k, v in labels.items()}
+        return replace(sample, images=self._narrow(images), labels=labels)
+
+    def _narrow(self, images: dict[str, Image]) -> dict[str, Image]:
+        """Keep the chosen bands of each sensor; a stream none of whose bands is chosen goes."""
+        out = {}
+        wanted = {c.sensor: c.bands for c in self.choices if c.bands}
+        for stream, image in images.items():
+            bands = wanted.get(stream.partition("@")[0])
+            keep = tuple(b for b in bands if b in image.bands) if bands else image.bands
+            if keep:
+                out[stream] = image.select(keep)
+        return out
+
+    def classes(self, index: int, task: str) -> tuple[int, ...] | None:
+        """As the base; None outside the labelled fraction."""
+        return self.base.classes(index, task) if self.places[index].labelled else None
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """As the base."""
+        return self.base.files(index)
+
+
+class DataConfig(Config):
+    """What every kind of data has. `path` is relative to the working directory."""
+
+    path: str = Field(description="folder or file of the data")
+    streams: tuple[str, ...] = Field((), description="sensors to use, with bands if not all: s2-l2a:B02+B03+B04+B08")
+    task: str = Field("", description="which label to learn; needed only where there are several")
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training places whose labels are known")
+    seed: int = Field(0, description="which nested draw of that share")
+    offset: dict[str, float] = Field({}, description="numbers to add to a sensor's raw values: {s2-l2a: -1000}")
+
+    @property
+    def choices(self) -> tuple[StreamChoice, ...]:
+        """`streams`, parsed."""
+        return tuple(StreamChoice.parse(s) for s in self.streams)
+
+    @abc.abstractmethod
+    def open(self) -> Dataset:
+        """Open the whole dataset as it lies on disk, before any choice of sensors or labels.
+
+        Raises:
+            MissingDataError: no such folder or file.
+            DataError: it does not have the layout of this kind.
+        """
+
+    def choose_task(self, dataset: Dataset) -> str:
+        """The one task to learn.
+
+        Raises:
+            ConfigError: several tasks and none named, or an unknown one.
+        """
+        from landweave.errors import did_you_mean
+
+        names = list(dataset.tasks)
+        if self.task in names:
+            return self.task
+        if not self.task and len(names) == 1:
+            return names[0]
+        what = f"unknown task `{self.task}`{did_you_mean(self.task, names)}" if self.task else "several tasks"
+        if not names:
+            raise ConfigError("the data have no labels", where=dataset.where)
+        raise ConfigError(f"{what}; there are {listed(names)}", where=dataset.where, fix=f"set data.task={names[0]}")
