@@ -27,7 +27,7 @@ class BandStats:
 class StreamContract:
     """One sensor as a model reads it: one cube of `bands`, in this order, in `unit`, at `size` pixels of `metres`.
 
-    `metres` is the pixel size on the ground, None for images without georeference. `size` is (H, W) of a training place.
+    `metres` is the pixel size on the ground, None without georeference. `size` is (H, W) of a training place.
     """
 
     sensor: str

@@ -165,7 +165,7 @@ EUROSAT = _legend(
 )  # fmt: skip
 
 BIGEARTHNET_19 = _legend(
-    # The 19 classes in the order of the nomenclature (Sumbul et al. 2021, BigEarthNet-MM, table 2), CORINE-like colours.
+    # The 19 classes in the order of the nomenclature (Sumbul et al. 2021, BigEarthNet-MM, table 2).
     "bigearthnet-19",
     [
         (0, "Urban fabric", "#e6004d"), (1, "Industrial or commercial units", "#cc4df2"),

@@ -120,7 +120,7 @@ class Image:
 
         return cls(
             bands=tuple(row.band(b).name for b in bands),
-            data=torch.from_numpy(np.ascontiguousarray(data)),
+            data=torch.from_numpy(np.require(data, requirements=["C", "W"])),
             scale=per_date(scale, row.scale),
             offset=per_date(offset, row.offset),
             days=torch.tensor(list(days) or [NO_DAY] * T, dtype=torch.int32),
@@ -128,7 +128,7 @@ class Image:
             bands_seen=torch.ones(C, dtype=torch.bool)
             if bands_seen is None
             else torch.tensor(list(bands_seen), dtype=torch.bool),
-            pixels_seen=torch.from_numpy(np.ascontiguousarray(seen)),
+            pixels_seen=torch.from_numpy(np.array(seen)),
             grid=grid,
         )
 
@@ -243,7 +243,7 @@ class Label:
                 raise DataError(
                     f"label has {what} at {int((~whole).sum())} of {codes.size} pixels",
                     where=where,
-                    fix="write whole class values, and one value listed under `ignore` of the legend where none is known",
+                    fix="write whole class values; where none is known, one that the legend lists under `ignore`",
                 )
             codes = codes.astype(np.int64)
         table = legend.table()

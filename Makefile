@@ -1,0 +1,63 @@
+# Two commands: `make demo` and `make test`. Each builds .venv first if it is not there, from the lock, through uv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.8
+UV := $(shell command -v uv || echo .tools/bin/uv)
+RUN := .venv/bin/
+STAMP := .venv/.landweave
+# One thread a process: on few shared cores a second torch thread costs more than it gives.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export LANDWEAVE_SHARED ?= ../shared
+
+.PHONY: help demo test lint types floors tests evidence lock format clean
+
+help: ## what there is to do
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## synthetic world -> pack -> two trained models -> scores -> map -> report (about 3 minutes)
+	$(RUN)landweave demo --out demo
+
+test: $(STAMP) lint types floors tests ## everything that must hold: style, types, import floors, tests
+
+lint: $(STAMP) ## ruff
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+
+types: $(STAMP) ## mypy --strict
+	$(RUN)mypy
+
+floors: $(STAMP) ## a room imports only from lower ones
+	$(RUN)lint-imports
+
+tests: $(STAMP) ## pytest, two processes
+	$(RUN)pytest -n 2 --dist loadgroup
+
+evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (resumable; writes evidence/NAME.json)
+	$(RUN)python -m evidence.$(subst -,_,$(NAME))
+
+format: $(STAMP) ## let ruff fix what it can
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+lock: .tools/bin/uv ## resolve pyproject.toml anew; no index address is written
+	$(UV) pip compile --universal --python-version 3.11 --extra dev --no-annotate --no-header --no-emit-index-url \
+		--upgrade --quiet pyproject.toml -o requirements.lock
+
+clean: ## remove what was built here
+	rm -rf .venv .tools demo .pytest_cache .mypy_cache .ruff_cache
+
+.tools/bin/uv:
+	@command -v uv >/dev/null && mkdir -p .tools/bin && ln -sf "$$(command -v uv)" .tools/bin/uv || { \
+		"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "landweave needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'; \
+		"$(PYTHON)" -m venv .tools; \
+		.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+
+$(STAMP): pyproject.toml requirements.lock | .tools/bin/uv
+	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet -r requirements.lock hatchling==1.33.0
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
