@@ -1,0 +1,1 @@
+"""Training, evaluating and predicting: what happens in a run folder."""

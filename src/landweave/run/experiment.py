@@ -1,0 +1,98 @@
+"""An experiment: everything that decides what a run does, on one page. It is what a recipe describes.
+
+`landweave train mosaic-1 data.path=DIR optim.lr=3e-4`, the call
+`landweave.train(landweave.recipe("mosaic-1", ["data.path=DIR", "optim.lr=3e-4"]), "runs/a")`, and
+`landweave train runs/a/experiment.yaml` are the same thing three ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from landweave.config import Config, override, parse, read_yaml, to_yaml
+from landweave.data import Data
+from landweave.errors import ConfigError, did_you_mean, listed
+from landweave.methods import Method
+
+
+class Optim(Config):
+    """AdamW with a warm-up and a cosine decay to zero."""
+
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="not applied to biases and norms")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
+
+
+class Train(Config):
+    """How long, in which batches, on what."""
+
+    epochs: int = Field(20, ge=1)
+    max_minutes: float | None = Field(None, gt=0, description="stop after the epoch in which this is passed")
+    batch_size: int = Field(32, ge=1, description="places a step and process")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
+    precision: Literal["auto", "32", "bf16", "16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU; more than one trains with DDP")
+    workers: int = Field(0, ge=0, description="processes that read; 0 reads in the training process")
+    places_per_group: int | None = Field(None, ge=1, description="at most so many places of one group in a batch")
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes weigh more")
+    validate_every: int = Field(1, ge=1, description="epochs between two looks at the validation places")
+    monitor: str = Field("", description="validation score that picks the kept epoch; default by kind of label")
+
+
+class Experiment(Config):
+    """A recipe, read."""
+
+    recipe: str = Field("", description="the recipe it came from")
+    seed: int = Field(0, description="of weights, order and augmentation")
+    data: Data
+    method: Method
+    optim: Optim = Optim()
+    train: Train = Train()
+
+
+class DataOnly(Config):
+    """The data part of a recipe, for commands that train nothing."""
+
+    data: Data
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    folder = Path(str(files("landweave") / "recipes"))
+    return {p.stem: p for p in sorted(folder.rglob("*.yaml"))}
+
+
+def recipe(name: str | Path, changes: Sequence[str] = ()) -> Experiment:
+    """Read a shipped recipe by name, or a YAML file (a run's `experiment.yaml` too), and apply `a.b=c` changes.
+
+    Raises:
+        ConfigError: unknown recipe, or a fault in the file or the changes, with file:line and the nearest known key.
+    """
+    raw, where, lines = raw_recipe(name)
+    return parse(Experiment, override(raw, changes), where=where, lines=lines)
+
+
+def raw_recipe(name: str | Path) -> tuple[dict[str, Any], str, Any]:
+    """A recipe as plain data, with the file it stands in and its lines."""
+    shipped = recipes()
+    path = shipped.get(str(name), Path(name))
+    if str(name) not in shipped and path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"unknown recipe `{name}`{did_you_mean(str(name), list(shipped))}",
+            fix=f"use one of {listed(list(shipped))}, or a file that ends in .yaml",
+        )
+    raw, lines = read_yaml(path)
+    return {"recipe": path.stem, **raw}, path.name if str(name) in shipped else str(path), lines
+
+
+def save(experiment: Experiment, path: Path) -> None:
+    """Write an experiment so that `recipe(path)` reads an equal one."""
+    path.write_text("# landweave train THIS_FILE --out RUN repeats this run\n" + to_yaml(experiment), encoding="utf-8")

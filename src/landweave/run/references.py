@@ -1,0 +1,163 @@
+"""What a table must print beside a model: predictors that cost nothing, or next to nothing.
+
+A model that does not beat a random forest on the bands of single pixels has learned nothing from space, and one that
+does not beat the majority class has learned nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landweave.contract import Contract
+from landweave.sample import Batch
+from landweave.transforms import cubes, normalise
+
+if TYPE_CHECKING:
+    from landweave.data.dataset import Dataset, Task
+
+TREES = 100
+PIXELS_PER_CLASS_AND_PLACE = 40
+MOST_ROWS = 60_000
+
+
+class Reference(Protocol):
+    """A predictor that a model is compared with."""
+
+    name: str
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Probabilities B K, or B K H W for label maps, from a raw collated batch."""
+
+
+@dataclass
+class Forest:
+    """A random forest on the bands of a pixel (maps), or on mean and deviation of each band over a place (scenes)."""
+
+    contract: Contract
+    task: str
+    kind: str
+    classes: int
+    name: str = ""
+    trees: Any = None
+
+    def __post_init__(self) -> None:
+        self.name = "random forest on pixel bands" if self.kind == "map" else "random forest on band statistics"
+
+    def fit(self, batches: Iterable[Batch], *, seed: int = 0) -> bool:
+        """Learn from labelled training batches; False where nothing is labelled."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        rng = np.random.default_rng(seed)
+        rows, truths = [], []
+        for batch in batches:
+            x, y = self._rows(batch, rng)
+            rows.append(x)
+            truths.append(y)
+        if not rows or not sum(len(y) for y in truths):
+            return False
+        x, y = np.concatenate(rows), np.concatenate(truths)
+        if len(x) > MOST_ROWS:
+            keep = rng.choice(len(x), MOST_ROWS, replace=False)
+            x, y = x[keep], y[keep]
+        self.trees = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=1).fit(x, y)
+        return True
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Probabilities; a class that the forest never saw has 0."""
+        x, shape = self._features(batch)
+        found = self.trees.predict_proba(x)
+        out = np.zeros((len(x), self.classes), np.float32)
+        if self.kind == "multilabel":
+            for k, (p, classes) in enumerate(zip(found, self.trees.classes_, strict=True)):
+                out[:, k] = p[:, list(classes).index(1)] if 1 in classes else 0
+            return out
+        out[:, self.trees.classes_.astype(int)] = found
+        if self.kind == "class":
+            return out
+        B, H, W = shape
+        return out.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
+
+    def _features(self, batch: Batch) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+        """Rows of features: one a pixel or one a place; unseen values are the band's mean."""
+        import torch
+        import torch.nn.functional as F
+
+        cube = normalise(cubes(batch, self.contract), self.contract)
+        images = [im.data.mean(1) for _, im in sorted(cube.images.items())]
+        if self.kind != "map":
+            stats = [torch.cat([im.mean((2, 3)), im.std((2, 3))], 1) for im in images]
+            return torch.cat(stats, 1).numpy(), (len(batch),)
+        H, W = batch.labels[self.task].values.shape[-2:]
+        images = [im if im.shape[-2:] == (H, W) else F.interpolate(im, (H, W), mode="nearest") for im in images]
+        stacked = torch.cat(images, 1)
+        return stacked.permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).numpy(), (len(batch), H, W)
+
+    def _rows(self, batch: Batch, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Labelled rows to learn from; of a map a few pixels a class and place, so that large fields do not rule."""
+        x, shape = self._features(batch)
+        label = batch.labels[self.task]
+        y, known = label.values.numpy().astype(np.int64), label.known.numpy()
+        if self.kind == "multilabel":
+            return x[known.all(1)], y[known.all(1)]
+        if self.kind == "class":
+            return x[known], y[known]
+        y, known = y.reshape(len(batch), -1), known.reshape(len(batch), -1)
+        picked = []
+        for b in range(len(batch)):
+            for c in np.unique(y[b][known[b]]):
+                at = np.flatnonzero((y[b] == c) & known[b])
+                picked.append(b * y.shape[1] + rng.permutation(at)[:PIXELS_PER_CLASS_AND_PLACE])
+        rows = np.concatenate(picked) if picked else np.zeros(0, np.int64)
+        return x[rows], y.reshape(-1)[rows]
+
+
+@dataclass
+class Constant:
+    """The same answer everywhere: the most frequent training class, or for label sets the training prevalence."""
+
+    counts: Sequence[int]
+    places: int
+    kind: str
+    task: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = "training prevalence" if self.kind == "multilabel" else "majority class"
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Probabilities."""
+        K = len(self.counts)
+        row = np.zeros(K, np.float32)
+        if self.kind == "multilabel":
+            row = np.asarray(self.counts, np.float32) / max(1, self.places)
+        else:
+            row[int(np.argmax(self.counts))] = 1
+        shape = (len(batch), K)
+        if self.kind != "map":
+            return np.broadcast_to(row, shape)
+        H, W = batch.labels[self.task].values.shape[-2:]
+        return np.broadcast_to(row[:, None, None], (*shape, H, W))
+
+
+def references(
+    dataset: Dataset,
+    task: str,
+    kind: Task,
+    contract: Contract,
+    *,
+    counts: Sequence[int],
+    batches: Iterable[Batch],
+    seed: int = 0,
+) -> list[Reference]:
+    """The references of an experiment, learned from its own labelled training places."""
+    places = sum(p.labelled and p.split == "train" for p in dataset.places)
+    found: list[Reference] = [Constant(counts, places, kind.kind, task)]
+    forest = Forest(contract, task, kind.kind, len(kind.legend))
+    if forest.fit(batches, seed=seed):
+        found.append(forest)
+    return found
