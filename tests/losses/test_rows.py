@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import landweave.losses.rows as rows_module
+from landweave.losses import nt_xent, row_lse
+
+
+def dense(z: Tensor, t: float) -> Tensor:
+    s = z @ z.T / t
+    return torch.logsumexp(s.masked_fill(torch.eye(len(z), dtype=torch.bool), float("-inf")), 1)
+
+
+def unit_rows(n: int, d: int = 8, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(n)).to(dtype), dim=1)
+
+
+@pytest.mark.parametrize("tile", [1, 100, 2**20])
+def test_equals_a_dense_matrix_whatever_the_tile(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
+    monkeypatch.setattr(rows_module, "TILE", tile)
+    z = unit_rows(37).requires_grad_()
+    weight = torch.linspace(-1, 2, 37, dtype=torch.float64)
+    (row_lse(z, 0.1) * weight).sum().backward()
+    again = z.detach().clone().requires_grad_()
+    (dense(again, 0.1) * weight).sum().backward()
+    torch.testing.assert_close(row_lse(z, 0.1), dense(again, 0.1))
+    torch.testing.assert_close(z.grad, again.grad)
+
+
+def test_gradcheck_with_and_without_keys() -> None:
+    z, keys = unit_rows(5, 3).requires_grad_(), unit_rows(7, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a: row_lse(a, 0.3), (z,))
+    assert torch.autograd.gradcheck(lambda a, b: row_lse(a, 0.3, keys=b), (z, keys))
+
+
+def test_exact_in_float32_at_a_temperature_of_a_hundredth() -> None:
+    z = torch.cat([unit_rows(6), -unit_rows(6)])  # opposite vectors: log(softmax) is log(0) here
+    precise = row_lse(z, 0.01)
+    single = z.float().requires_grad_()
+    lse = row_lse(single, 0.01)
+    lse.sum().backward()
+    assert (lse.double() - precise).abs().max() < 5e-5  # of values up to 100: float32's own last digit
+    assert single.grad is not None
+    assert single.grad.isfinite().all()
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert row_lse(opposite, 0.01).tolist() == [-100.0, -100.0]  # exp(-100) is 0 in float32
+
+
+def test_full_precision_under_autocast_forward_and_backward() -> None:
+    plain = unit_rows(9, dtype=torch.float32).requires_grad_()
+    row_lse(plain, 0.01).sum().backward()
+    mixed = plain.detach().clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lse = row_lse(mixed, 0.01)
+        lse.sum().backward()
+    assert lse.dtype == torch.float32
+    torch.testing.assert_close(lse, row_lse(plain, 0.01), rtol=0, atol=0)
+    torch.testing.assert_close(mixed.grad, plain.grad, rtol=0, atol=0)
+    assert row_lse(plain.detach().bfloat16(), 0.1).dtype == torch.float32
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(t, Tensor):
+                self.numel = max(self.numel, t.numel())
+        return out
+
+
+def test_no_matrix_of_all_rows_is_ever_made_nor_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "TILE", 2**12)
+    saved: dict[int, int] = {}
+    largest: dict[int, int] = {}
+    for n in (256, 512):
+        stored: dict[int, int] = {}
+        a, b = (torch.randn(n, 4, requires_grad=True) for _ in "ab")
+        with (
+            Largest() as seen,
+            torch.autograd.graph.saved_tensors_hooks(
+                lambda t, stored=stored: stored.update({t.data_ptr(): t.numel()}) or t,  # type: ignore[misc]
+                lambda t: t,
+            ),
+        ):
+            nt_xent(a, b, temperature=0.1).backward()
+        saved[n], largest[n] = sum(stored.values()), seen.numel
+    assert saved[512] <= 2 * saved[256]
+    assert largest[512] <= max(2**12, 16 * 1024)  # a tile of at least 16 rows, out of 1,024 x 1,024
+
+
+def test_refuses_what_has_no_value() -> None:
+    with pytest.raises(ValueError, match="1 rows"):
+        row_lse(unit_rows(1), 0.1)
+    with pytest.raises(ValueError, match="temperature"):
+        row_lse(unit_rows(3), 0.0)
