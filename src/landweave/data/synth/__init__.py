@@ -1,0 +1,1 @@
+"""A synthetic world, and writers that put it on disk in official layouts."""
