@@ -231,7 +231,60 @@ IGBP_10 = Legend(
     tuple((i, _FIRST[s]) for i, s in IGBP_TO_SIMPLE.items() if _FIRST[s] != i),
 )
 
+# The three layers of the Land Cover Classification System in MCD12Q1 (Sulla-Menashe and Friedl 2018, User Guide to
+# Collection 6, tables 8 to 10); colours of the public catalogue entry. Values are the product's own.
+_LCCS_NONE = (0, 255)
+_LCCS_SHARED = [
+    (1, "Barren", "#f9ffa4"), (2, "Permanent snow and ice", "#69fff8"), (3, "Water bodies", "#1c0dff"),
+]  # fmt: skip
+LCCS_LAND_COVER = _legend(
+    "lccs-landcover",
+    [
+        *_LCCS_SHARED,
+        (11, "Evergreen needleleaf forests", "#05450a"), (12, "Evergreen broadleaf forests", "#086a10"),
+        (13, "Deciduous needleleaf forests", "#54a708"), (14, "Deciduous broadleaf forests", "#78d203"),
+        (15, "Mixed broadleaf/needleleaf forests", "#005a00"),
+        (16, "Mixed broadleaf evergreen/deciduous forests", "#009900"), (21, "Open forests", "#006c00"),
+        (22, "Sparse forests", "#00d000"), (31, "Dense herbaceous", "#b6ff05"), (32, "Sparse herbaceous", "#98d604"),
+        (41, "Dense shrublands", "#dcd159"), (42, "Shrubland/grassland mosaics", "#f1fb58"),
+        (43, "Sparse shrublands", "#fbee65"),
+    ],
+    ignored=_LCCS_NONE,
+)  # fmt: skip
+LCCS_LAND_USE = _legend(
+    "lccs-landuse",
+    [
+        *_LCCS_SHARED,
+        (9, "Urban and built-up lands", "#a5a5a5"), (10, "Dense forests", "#003f00"), (20, "Open forests", "#006c00"),
+        (25, "Forest/cropland mosaics", "#e3ff77"), (30, "Natural herbaceous", "#b6ff05"),
+        (35, "Natural herbaceous/croplands mosaics", "#93ce04"), (36, "Herbaceous croplands", "#77a703"),
+        (40, "Shrublands", "#dcd159"),
+    ],
+    ignored=_LCCS_NONE,
+)  # fmt: skip
+LCCS_SURFACE_HYDROLOGY = _legend(
+    "lccs-hydrology",
+    [
+        *_LCCS_SHARED,
+        (10, "Dense forests", "#003f00"), (20, "Open forests", "#006c00"), (27, "Woody wetlands", "#72834a"),
+        (30, "Grasslands", "#b6ff05"), (40, "Shrublands", "#c6b044"), (50, "Herbaceous wetlands", "#3aba73"),
+        (51, "Tundra", "#1e9db3"),
+    ],
+    ignored=_LCCS_NONE,
+)  # fmt: skip
+
 LEGENDS: dict[str, Legend] = {
     legend.name: legend
-    for legend in (EUROSAT, BIGEARTHNET_19, BIGEARTHNET_MAP, IGBP_17, IGBP_10, DFC2020_10, DFC2020_8)
+    for legend in (
+        EUROSAT,
+        BIGEARTHNET_19,
+        BIGEARTHNET_MAP,
+        IGBP_17,
+        IGBP_10,
+        LCCS_LAND_COVER,
+        LCCS_LAND_USE,
+        LCCS_SURFACE_HYDROLOGY,
+        DFC2020_10,
+        DFC2020_8,
+    )
 }
