@@ -1,0 +1,85 @@
+"""Settings of the networks. No torch here: a recipe is checked, and a misspelt name refused, before anything loads."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from landweave.config import Config
+from landweave.errors import did_you_mean
+
+
+@cache
+def backbones() -> tuple[str, ...]:
+    """The names of timm's models, from a list shipped with landweave, since importing timm takes seconds."""
+    text = (files("landweave") / "nn" / "timm_names.txt").read_text(encoding="utf-8")
+    return tuple(text.split())
+
+
+class Encoder(Config):
+    """The backbone that reads one sensor; each sensor has its own weights."""
+
+    name: str = Field("resnet18", description="any backbone of timm")
+    stem: Literal["own", "no-pool", "small"] = Field(
+        "own",
+        description="of a ResNet, for small images: no-pool leaves the max-pool out (IaI-SimCLR); small also makes the "
+        "first convolution 3 x 3 with stride 1 (common for 32 px; 16 times the work)",
+    )
+    date_pooling: Literal["mean"] = Field("mean", description="features of a series: mean over the seen dates")
+    band_mask: bool = Field(False, description="give the network one more channel a band: where it is seen")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in backbones():
+            raise ValueError(f"unknown backbone `{name}`{did_you_mean(name, backbones())}; see `timm.list_models()`")
+        return name
+
+
+class Concat(Config):
+    """Late fusion: features side by side. An absent sensor gives the mean feature of the training places."""
+
+    kind: Literal["concat"] = "concat"
+
+
+class Mean(Config):
+    """Late fusion: the mean of the features of the sensors that are seen."""
+
+    kind: Literal["mean"] = "mean"
+
+
+class Early(Config):
+    """Early fusion: one encoder reads the bands of all sensors on the finest grid, dates averaged before."""
+
+    kind: Literal["early"] = "early"
+
+
+Fusion = Annotated[Concat | Mean | Early, Field(discriminator="kind")]
+
+
+class UNet(Config):
+    """U-Net decoder of segmentation-models-pytorch (Ronneberger et al. 2015)."""
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[int, int, int, int, int] = Field((256, 128, 64, 32, 16), description="width of each stage")
+
+
+class UPerNet(Config):
+    """UPerNet decoder of segmentation-models-pytorch (Xiao et al. 2018)."""
+
+    kind: Literal["upernet"] = "upernet"
+    channels: int = Field(256, ge=8, multiple_of=8, description="width")
+
+
+Decoder = Annotated[UNet | UPerNet, Field(discriminator="kind")]
+
+
+class Projection(Config):
+    """A shallow head of two layers, features h -> embedding z, used in training only."""
+
+    width: int | None = Field(None, ge=1, description="hidden units; by default as many as features")
+    dim: int = Field(128, ge=2, description="size of the embedding")
+    batch_norm: bool = Field(True, description="batch normalisation before the ReLU")

@@ -1,0 +1,228 @@
+"""One encoder a sensor: any timm backbone, any number of bands and dates, absent places left out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landweave.errors import ConfigError
+from landweave.nn.config import Encoder
+from landweave.sample import Image
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+STRIDE = 32
+"""Maps are laid on a multiple of so many pixels, so that every stage of a backbone divides evenly."""
+DEPTH = 5
+"""Stages of a pyramid of feature maps: from 1/2 to 1/32 of the pixels for most backbones."""
+
+
+class StreamEncoder(nn.Module):
+    """Features of one sensor: B D for a place, or a pyramid of maps B D H W.
+
+    Dates are folded into the batch, encoded alike, and the features averaged over the seen dates. A date at which
+    nothing is seen (padding, a wholly clouded image, an absent sensor) never enters the network, so neither its
+    values nor its number can reach a batch norm. Where no date is seen the features are 0.
+
+    Args:
+        settings: which backbone.
+        bands: how many bands the images have.
+        size: (H, W) of a training place; backbones with position embeddings are made for it.
+        maps: give a pyramid of maps instead of one vector.
+
+    Raises:
+        ConfigError: the backbone cannot give what is asked, or not for images so small.
+    """
+
+    def __init__(self, settings: Encoder, *, bands: int, size: tuple[int, int], maps: bool) -> None:
+        super().__init__()
+        self.settings, self.maps = settings, maps
+        self.channels = bands * (2 if settings.band_mask else 1)
+        self.net, self.fixed = _backbone(settings, self.channels, size, maps)
+        shapes = self._probe(size)
+        self.widths = [shape[1] for shape in shapes]
+        """Features: one number, or channels a stage from fine to coarse; 0 for a stage that the backbone lacks."""
+        self.isotropic = maps and len({shape[-1] for shape in shapes}) == 1
+        if maps:
+            self.widths = [0] * (DEPTH - len(self.widths)) + self.widths
+        self.net.to(memory_format=torch.channels_last)  # 1.3 x faster on a CPU
+
+    @torch.no_grad()
+    def _probe(self, size: tuple[int, int]) -> list[torch.Size]:
+        """Shapes of what the network gives, from one pass over zeros."""
+        H, W = (up(n) for n in size) if self.maps or self.fixed else size
+        if self.maps and not self.fixed:
+            H = W = 2 * STRIDE
+        self.net.eval()
+        try:
+            found = self._run(torch.zeros(1, self.channels, H, W))
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise _unfit(self.settings, f"cannot read {H} x {W} pixels: {_line(error)}") from None
+        self.net.train()
+        return [f.shape for f in found]
+
+    def _run(self, x: Tensor) -> list[Tensor]:
+        out = self.net(x)
+        if not self.maps:
+            return [out]
+        if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
+            out = [f.permute(0, 3, 1, 2) for f in out]
+        return list(out[-DEPTH:])
+
+    def forward(self, image: Image, *, extent: tuple[float, float] = (1.0, 1.0)) -> list[Float[Tensor, "B D *HW"]]:
+        """Encode one sensor of a normalised batch.
+
+        Args:
+            image: normalised cube, 0 wherever it is not seen.
+            extent: with maps, the area to lay them on in heights and widths of the image, at least 1: it grows to
+                the bottom and the right, where nothing is seen.
+
+        Returns:
+            `[B D]`, or `DEPTH` maps from fine to coarse; stages that the backbone lacks have no channel.
+        """
+        B, T = image.dates_seen.shape
+        rows = dates_with_data(image).flatten()
+        x = image.data.float().flatten(0, 1)
+        if self.settings.band_mask:
+            x = torch.cat([x, image.seen.flatten(0, 1).to(x)], 1)
+        if self.maps:
+            x = lay_on(x, extent)
+        elif self.fixed:
+            x = F.pad(x, (0, up(x.shape[-1]) - x.shape[-1], 0, up(x.shape[-2]) - x.shape[-2]))
+        found = self._encode(x, rows)
+        if T > 1:
+            count = rows.view(B, T).sum(1).clamp(min=1)
+            found = [f.float().view(B, T, *f.shape[1:]).sum(1) / count.view(B, *(1,) * (f.ndim - 1)) for f in found]
+        return self._pyramid(found, (x.shape[-2], x.shape[-1])) if self.maps else found
+
+    def _encode(self, x: Tensor, rows: Bool[Tensor, " N"]) -> list[Tensor]:
+        """Encode the seen rows only, and put zeros at the others."""
+        at = rows.nonzero().flatten()
+        if len(at) == len(x):
+            return self._several(x)
+        if len(at):
+            some = self._several(x[at])
+            return [f.new_zeros(len(x), *f.shape[1:]).index_copy(0, at, f) for f in some]
+        # Nothing is seen. The weights stay in the graph, as several processes must agree on what has a gradient,
+        # but no statistic may move.
+        training = self.net.training
+        self.net.eval()
+        found = self._run(torch.zeros_like(x[:1]))
+        self.net.train(training)
+        return [(f * 0).expand(len(x), *f.shape[1:]) for f in found]
+
+    def _several(self, x: Tensor) -> list[Tensor]:
+        """Encode; a single row is doubled in training, since batch norm refuses one value a channel."""
+        if self.training and len(x) == 1:
+            return [f[:1] for f in self._run(x.expand(2, *x.shape[1:]))]
+        return self._run(x)
+
+    def _pyramid(self, found: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """`DEPTH` maps. Maps of one size (a plain transformer's) become stages of 1/4 to 1/32."""
+        if self.isotropic:
+            last = DEPTH - len(found) + 1
+            sizes = [(size[0] >> (last + i), size[1] >> (last + i)) for i in range(len(found))]
+            found = [resize(f, s) for f, s in zip(found, sizes, strict=True)]
+        while len(found) < DEPTH:
+            B, _, H, W = found[0].shape
+            found = [found[0].new_zeros(B, 0, 2 * H, 2 * W), *found]
+        return found
+
+
+def dates_with_data(image: Image) -> Bool[Tensor, "B T"]:
+    """Dates at which at least one value of a place is seen."""
+    pixels = image.pixels_seen.flatten(3).any(-1)  # B T (C or 1)
+    return (pixels & image.bands_seen[:, None]).any(-1) & image.dates_seen
+
+
+def lay_on(x: Float[Tensor, "N C H W"], extent: tuple[float, float]) -> Float[Tensor, "N C H2 W2"]:
+    """Lay images on an area `extent` times as high and wide, in a multiple of `STRIDE` pixels; 0 where nothing is.
+
+    Where that is a whole number of pixels, pixels are kept and zeros added; otherwise they are resampled bilinearly,
+    so that images of several pixel sizes still cover one and the same area.
+    """
+    H, W = x.shape[-2:]
+    high, wide = H * extent[0], W * extent[1]
+    size = (up(high), up(wide))
+    if math.isclose(size[0], high) and math.isclose(size[1], wide):
+        return x if size == (H, W) else F.pad(x, (0, size[1] - W, 0, size[0] - H))
+    a, b = extent
+    theta = torch.tensor([[b, 0, b - 1], [0, a, a - 1]], dtype=x.dtype, device=x.device)
+    grid = F.affine_grid(theta.expand(len(x), 2, 3), [len(x), 1, *size], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def resize(x: Float[Tensor, "N C H W"], size: tuple[int, int]) -> Float[Tensor, "N C H2 W2"]:
+    """Resample maps bilinearly, if they are not of that size already."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def up(n: float) -> int:
+    """The next multiple of `STRIDE`, at least `n`."""
+    return STRIDE * math.ceil(n / STRIDE - 1e-6)
+
+
+def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: bool) -> tuple[Any, bool]:
+    """A timm model with random weights, and whether it is made for one size of image only."""
+    import timm
+    from timm.models import get_pretrained_cfg
+
+    fixed = bool(getattr(get_pretrained_cfg(settings.name), "fixed_input_size", False))
+    form: dict[str, Any] = {"features_only": True} if maps else {"num_classes": 0}
+    sized: list[dict[str, Any]] = [{}]
+    if fixed:  # each family spells "other sizes too" in its own way, and some have no way
+        here = {"img_size": (up(size[0]), up(size[1]))}
+        sized = [{**here, "dynamic_img_size": True}, {**here, "strict_img_size": False}, here, {}]
+    for options in sized:
+        try:
+            net = timm.create_model(settings.name, in_chans=channels, **form, **options)
+            if maps and len(set(net.feature_info.reduction())) == 1 and hasattr(getattr(net, "model", None), "blocks"):
+                depth = len(net.model.blocks)
+                spread = tuple(depth * (i + 1) // 4 - 1 for i in range(4))
+                net = timm.create_model(settings.name, in_chans=channels, out_indices=spread, **form, **options)
+            return _restem(net, settings, channels), fixed
+        except TypeError:
+            continue
+        except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise _unfit(settings, f"cannot be built for {'maps' if maps else 'places'}: {_line(error)}") from None
+    raise _unfit(settings, f"cannot be built for images of {size[0]} x {size[1]} pixels")
+
+
+def _restem(net: Any, settings: Encoder, channels: int) -> Any:
+    """Keep more of the resolution of small images."""
+    if settings.stem == "own":
+        return net
+    first = getattr(net, "conv1", None)
+    if not (isinstance(first, nn.Conv2d) and hasattr(net, "maxpool")):
+        raise ConfigError(
+            f"stem={settings.stem} is for ResNets; {settings.name} has another stem",
+            where="method.encoder.stem",
+            fix="set method.encoder.stem=own, or method.encoder.name=resnet18",
+        )
+    net.maxpool = nn.Identity()
+    if settings.stem == "small":
+        conv = nn.Conv2d(channels, first.out_channels, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as timm does for ResNets
+        net.conv1 = conv
+    return net
+
+
+def _unfit(settings: Encoder, what: str) -> ConfigError:
+    return ConfigError(
+        f"{settings.name} {what}",
+        where="method.encoder.name",
+        fix="choose another backbone (resnet18, convnext_atto, ...) or larger places",
+    )
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

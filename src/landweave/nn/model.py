@@ -1,0 +1,221 @@
+"""The whole network: cubes of several sensors in physical units in, logits out.
+
+    SceneModel   encoder a sensor -> features h -> fusion -> one linear layer        logits B K
+                                         └-> projection head -> embeddings z          (contrastive methods)
+    MapModel     encoder a sensor -> pyramids of maps -> fusion a stage -> decoder    logits B K H W
+
+A model holds its data contract and normalises by it, so that nobody can feed it numbers of another scale.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from landweave.contract import Contract
+from landweave.errors import ContractError
+from landweave.nn.config import Decoder, Early, Encoder, Fusion, Projection
+from landweave.nn.decoders import MapHead, stages_of
+from landweave.nn.encoders import StreamEncoder, dates_with_data, up
+from landweave.nn.fusion import FuseMaps, FuseVectors, MeanFeatures, stack_sensors
+from landweave.nn.heads import ProjectionHead
+from landweave.sample import Batch, Image
+from landweave.transforms import normalise
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+EARLY = "early"
+"""The name under which the one encoder of early fusion stands, where otherwise a sensor's name does."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a forward pass gives. `seen` says at which places a sensor had anything to encode.
+
+    `embeddings` is empty unless the model has projection heads; rows of unseen sensors are 0 in it.
+    """
+
+    logits: Float[Tensor, "B K *HW"]
+    features: dict[str, Float[Tensor, "B D"]]
+    seen: dict[str, Bool[Tensor, " B"]]
+    embeddings: dict[str, Float[Tensor, "B P"]] = field(default_factory=dict)
+
+
+class Model(nn.Module, abc.ABC):
+    """What both kinds of model share. Weights are stored channels-last, which convolutions run faster on."""
+
+    means: MeanFeatures
+
+    def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, maps: bool) -> None:
+        super().__init__()
+        self.contract = contract
+        self.sensors = tuple(sorted(contract.streams))
+        sizes = {n: contract.streams[n].size for n in self.sensors}
+        self.reference = max(self.sensors, key=lambda n: sizes[n][0] * sizes[n][1])
+        """The sensor with the most pixels, the first of them by name: its grid is that of a map."""
+        self.early = isinstance(fusion, Early)
+        bands = {n: len(contract.streams[n].bands) for n in self.sensors}
+        if self.early:
+            bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.reference]}
+        self.encoders = nn.ModuleDict(
+            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], maps=maps) for n in bands}
+        )
+
+    @property
+    def by_name(self) -> dict[str, StreamEncoder]:
+        """The encoders by sensor (`early` for early fusion)."""
+        return {n: e for n, e in self.encoders.items() if isinstance(e, StreamEncoder)}
+
+    @abc.abstractmethod
+    def forward(self, batch: Batch) -> Outputs:
+        """Everything at once.
+
+        Args:
+            batch: cubes as `landweave.transforms.cubes` makes them, in physical units.
+
+        Raises:
+            ContractError: a sensor of the contract is not in the batch (an absent one must be there as unseen).
+        """
+
+    @abc.abstractmethod
+    def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
+        """Features by sensor (`early` for early fusion), without fusing them; 0 where the sensor is not seen."""
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B K *HW"]:
+        """Logits, float32: B K, or B K H W on the grid of the sensor with the most pixels."""
+        out: Outputs = self(batch)
+        return out.logits
+
+    @property
+    def mean_features(self) -> dict[str, Float[Tensor, " D"]]:
+        """The mean of `features` over the training places: stands for absent sensors in `concat` fusion."""
+        return dict(self.means.named_buffers())
+
+    def set_mean_features(self, means: Mapping[str, Float[Tensor, " D"]]) -> None:
+        """Set `mean_features`, at the end of training.
+
+        Raises:
+            ValueError: other sensors, or another length.
+        """
+        self.means.set(means)
+
+    def _images(self, batch: Batch) -> dict[str, Image]:
+        """The normalised image that each encoder reads."""
+        lacking = [n for n in self.sensors if n not in batch.images]
+        if lacking:
+            raise ContractError(
+                f"the batch has no {', '.join(lacking)}; it has {', '.join(sorted(batch.images)) or 'no image'}",
+                where="model",
+                fix="pass the batch through landweave.transforms.cubes(batch, contract)",
+            )
+        with torch.autocast(batch.images[self.reference].data.device.type, enabled=False):
+            images = normalise(batch, self.contract).images
+            return {EARLY: stack_sensors(images, self.reference)} if self.early else images
+
+
+class SceneModel(Model):
+    """One answer a place: class scores B K from the fused features of the sensors.
+
+    Args:
+        contract: sensors, bands, units and statistics of the inputs.
+        encoder: the backbone of each sensor.
+        fusion: how features of several sensors become one vector.
+        classes: K.
+        projection: adds a projection head a sensor.
+
+    Raises:
+        ConfigError: a backbone, size or fusion that does not go together.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        encoder: Encoder,
+        fusion: Fusion,
+        *,
+        classes: int,
+        projection: Projection | None = None,
+    ) -> None:
+        super().__init__(contract, encoder, fusion, maps=False)
+        widths = {n: e.widths[0] for n, e in self.by_name.items()}
+        self.means = MeanFeatures(widths)
+        self.fuse = FuseVectors("mean" if fusion.kind == "mean" else "concat", widths, self.means)
+        self.head = nn.Linear(self.fuse.width, classes)
+        self.projections = nn.ModuleDict(
+            {n: ProjectionHead(projection, width=w) for n, w in widths.items()} if projection else {}
+        )
+
+    def forward(self, batch: Batch) -> Outputs:
+        """See `Model.forward`; logits are B K."""
+        images = self._images(batch)
+        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
+        features = {n: e(images[n])[0].float() for n, e in self.by_name.items()}
+        logits = self.head(self.fuse(features, seen)).float()
+        embeddings = {n: p(features[n], seen[n]) for n, p in self.projections.items()}
+        return Outputs(logits, features, seen, embeddings)
+
+    def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
+        """See `Model.features`."""
+        images = self._images(batch)
+        return {n: e(images[n])[0].float() for n, e in self.by_name.items()}
+
+
+class MapModel(Model):
+    """One answer a pixel: class scores B K H W on the grid of the sensor with the most pixels, for any H and W.
+
+    Sensors of other pixel sizes are laid on the same area. `features` are the spatial means of all stages, one
+    after the other.
+
+    Args:
+        contract: sensors, bands, units and statistics of the inputs; `size` tells the finest sensor.
+        encoder: the backbone of each sensor.
+        fusion: how the maps of several sensors become one pyramid.
+        decoder: from the pyramid to a map.
+        classes: K.
+
+    Raises:
+        ConfigError: a backbone, size or fusion that does not go together.
+    """
+
+    def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, decoder: Decoder, classes: int) -> None:
+        super().__init__(contract, encoder, fusion, maps=True)
+        channels = {n: list(e.widths) for n, e in self.by_name.items()}
+        self._grid_of = EARLY if self.early else self.reference
+        self.means = MeanFeatures({n: sum(widths) for n, widths in channels.items()})
+        self.fuse = FuseMaps(
+            "mean" if fusion.kind == "mean" else "concat",
+            channels,
+            self.means,
+            reference=self._grid_of,
+            stages=stages_of(decoder),
+        )
+        self.head = MapHead(decoder, channels=channels[self._grid_of], classes=classes)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """See `Model.forward`; logits are B K H W."""
+        images = self._images(batch)
+        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
+        H, W = images[self._grid_of].data.shape[-2:]
+        maps = self._maps(images)
+        logits = self.head(self.fuse(maps, seen), (up(H), up(W)))[..., :H, :W]
+        return Outputs(logits, _spatial_means(maps), seen)
+
+    def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
+        """See `Model.features`."""
+        return _spatial_means(self._maps(self._images(batch)))
+
+    def _maps(self, images: Mapping[str, Image]) -> dict[str, list[Float[Tensor, "B D H W"]]]:
+        H, W = images[self._grid_of].data.shape[-2:]
+        extent = (up(H) / H, up(W) / W)
+        return {n: e(images[n], extent=extent) for n, e in self.by_name.items()}
+
+
+def _spatial_means(maps: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {n: torch.cat([f.float().mean((2, 3)) for f in pyramid], 1) for n, pyramid in maps.items()}
