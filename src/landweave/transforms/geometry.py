@@ -1,0 +1,130 @@
+"""Moving the pixels of a batch: flips and quarter turns as exact copies, crops with them as one affine resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from landweave.errors import ConfigError
+from landweave.legends import UNKNOWN
+from landweave.sample import Batch, Image, Label
+from landweave.sensors import sensor
+from landweave.transforms.augment import Augment, Draw, draw
+from landweave.transforms.resampling import decibel, physical, power
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Draws = list[Draw]
+
+
+def moved(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
+    """The batch with every place flipped, turned and cut as `draw` says. See `augment`."""
+    maps = sorted(task for task, label in batch.labels.items() if label.kind == "map")
+    if maps and not settings.co_registered:
+        raise ConfigError(
+            f"a geometry for each sensor would tear images and the label map `{maps[0]}` apart",
+            where="augment.co_registered",
+            fix="set co_registered to true, or learn from labels that are not maps",
+        )
+    square = _all_square(batch)
+    by_sensor: dict[str, Draws] = {}
+
+    def draws(stream: str = "") -> Draws:
+        name = "" if settings.co_registered else stream.partition("@")[0]
+        if name not in by_sensor:
+            found = [draw(settings, key, place, name) for place in batch.names]
+            by_sensor[name] = found if square else [replace(d, transpose=False) for d in found]
+        return by_sensor[name]
+
+    cut = settings.crop is not None
+    images = {s: (_cut_image(s, im, draws(s)) if cut else _copied(im, draws(s))) for s, im in batch.images.items()}
+    labels = {t: _moved_label(la, draws(), cut) if la.kind == "map" else la for t, la in batch.labels.items()}
+    return replace(batch, images=images, labels=labels)
+
+
+def _all_square(batch: Batch) -> bool:
+    shapes = [im.data.shape for im in batch.images.values()]
+    shapes += [la.values.shape for la in batch.labels.values() if la.kind == "map"]
+    return all(s[-1] == s[-2] for s in shapes)
+
+
+def _moved_label(label: Label, draws: Draws, cut: bool) -> Label:
+    grids = (None,) * len(draws)
+    if not cut:
+        return replace(label, values=_turn(label.values, draws), known=_turn(label.known, draws), grid=grids)
+    theta = _affine(draws, label.values.device)
+    values, known = (_sample(t[:, None].float(), theta, "nearest")[:, 0] for t in (label.values, label.known))
+    inside = known > 0.5
+    return replace(label, values=values.to(label.values.dtype).masked_fill(~inside, UNKNOWN), known=inside, grid=grids)
+
+
+def _copied(image: Image, draws: Draws) -> Image:
+    image = physical(image)
+    pixels = _turn(image.pixels_seen, draws)
+    return replace(image, data=_turn(image.data, draws), pixels_seen=pixels, grid=(None,) * len(draws))
+
+
+def _turn(values: Tensor, draws: Draws) -> Tensor:
+    """Transposed, then flipped, a place at a time decided; any dtype, `B ... H W`."""
+
+    def chosen(flags: list[bool], other: Tensor, here: Tensor) -> Tensor:
+        if not any(flags):
+            return here
+        flag = torch.tensor(flags, device=values.device).reshape(-1, *(1,) * (values.ndim - 1))
+        return torch.where(flag, other, here)
+
+    if any(d.transpose for d in draws):
+        values = chosen([d.transpose for d in draws], values.transpose(-1, -2), values)
+    values = chosen([d.flip_cols for d in draws], values.flip(-1), values)
+    return chosen([d.flip_rows for d in draws], values.flip(-2), values)
+
+
+def _cut_image(stream: str, image: Image, draws: Draws) -> Image:
+    image = physical(image)
+    theta = _affine(draws, image.data.device)
+    B, _, _, H, W = image.data.shape
+    seen = image.pixels_seen
+    inside = _sample(seen.reshape(B, -1, H, W).float(), theta, "nearest").reshape(seen.shape) > 0.5
+    decibels = sensor(stream).unit == "dB"
+    values = power(image.data) if decibels else image.data
+    if bool(seen.all()) and max(d.side for d in draws) <= 1:
+        data = _sample(values.reshape(B, -1, H, W), theta, "bilinear").reshape(values.shape)
+    else:
+        data = _mean_of_seen(values, seen, theta)
+    data = decibel(data) if decibels else data
+    there = replace(image, data=data, pixels_seen=inside, grid=(None,) * B)
+    return replace(there, data=torch.where(there.seen, data, 0.0))
+
+
+def _mean_of_seen(values: Tensor, seen: Tensor, theta: Tensor) -> Tensor:
+    """Bilinear over seen pixels only, so that what stands at unseen ones never leaks."""
+    B, _, _, H, W = values.shape
+    weight, total = (
+        _sample(t.reshape(B, -1, H, W), theta, "bilinear", border="zeros").reshape(t.shape)
+        for t in (seen.float(), torch.where(seen, values, 0))
+    )
+    return torch.where(weight > 0, total / weight.clamp(min=1e-12), 0)
+
+
+def _affine(draws: Draws, device: torch.device) -> Float[Tensor, "B 2 3"]:
+    """Where each pixel of the view comes from, in coordinates from -1 to 1 (x, then y)."""
+    rows = []
+    for d in draws:
+        fx, fy = (-d.side if d.flip_cols else d.side), (-d.side if d.flip_rows else d.side)
+        x, y = (2 * d.col - 1) * (1 - d.side), (2 * d.row - 1) * (1 - d.side)
+        # a pixel of the view is un-flipped first and un-transposed after, the other way round than `_turn` went
+        rows.append([[0.0, fy, x], [fx, 0.0, y]] if d.transpose else [[fx, 0.0, x], [0.0, fy, y]])
+    return torch.tensor(rows, dtype=torch.float32, device=device)
+
+
+def _sample(values: Float[Tensor, "B N H W"], theta: Tensor, mode: str, *, border: str = "") -> Tensor:
+    grid = F.affine_grid(theta, list(values.shape), align_corners=False)
+    # at the edge of a crop that touches the border, bilinear needs the border's own value, not a 0 from outside
+    padding = border or ("border" if mode == "bilinear" else "zeros")
+    return F.grid_sample(values, grid, mode=mode, padding_mode=padding, align_corners=False)
