@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -68,7 +68,7 @@ class FuseVectors(nn.Module):
 
 
 class FuseMaps(nn.Module):
-    """A pyramid of maps: at each stage the sensors are brought to the sizes of `reference`, then fused.
+    """A pyramid of maps: at each stage the sensors are brought to one size, then fused.
 
     `concat` fills absent sensors in with their mean feature and narrows the result by a 1 x 1 convolution; `mean`
     leaves absent sensors out. Only the stages that the decoder reads are fused. One sensor passes unchanged, but
@@ -81,13 +81,12 @@ class FuseMaps(nn.Module):
         channels: Mapping[str, Sequence[int]],
         means: MeanFeatures,
         *,
-        reference: str,
         stages: Sequence[int],
     ) -> None:
         super().__init__()
-        self.how, self.means, self.reference, self.stages = how, means, reference, tuple(stages)
+        self.how, self.means, self.stages = how, means, tuple(stages)
         self.channels = {name: list(widths) for name, widths in channels.items()}
-        self.widths = list(channels[reference])
+        self.widths = list(next(iter(self.channels.values())))
         self.narrow = nn.ModuleDict()
         if how == "concat" and len(channels) > 1:
             for stage in self.stages:
@@ -96,10 +95,14 @@ class FuseMaps(nn.Module):
                     self.narrow[str(stage)] = nn.Conv2d(wide, self.widths[stage], 1)
 
     def forward(
-        self, maps: Mapping[str, Sequence[Float[Tensor, "B D H W"]]], seen: Mapping[str, Bool[Tensor, " B"]]
+        self,
+        maps: Mapping[str, Sequence[Float[Tensor, "B D H W"]]],
+        seen: Mapping[str, Bool[Tensor, " B"]],
+        *,
+        reference: str,
     ) -> list[Float[Tensor, "B D H W"]]:
-        """Fuse stage by stage, in the order of the names."""
-        out = list(maps[self.reference])
+        """Fuse stage by stage, in the order of the names, in the sizes of sensor `reference`."""
+        out = list(maps[reference])
         names = sorted(maps)
         means = {n: torch.split(self.means[n], self.channels[n]) for n in names}
         for stage in self.stages:
@@ -173,7 +176,7 @@ def drop_sensors(batch: Batch, share: float, key: Sequence[int]) -> Batch:
     if share <= 0 or len(names) < 2:
         return batch
     device = batch.images[names[0]].dates_seen.device
-    draws = torch.stack([_uniform(place, names, key) for place in batch.names]).to(device)
+    draws = torch.tensor([[_uniform(place, n, key) for n in names] for place in batch.names], device=device)
     seen = torch.stack([batch.images[n].sensor_seen for n in names], 1)
     keep = seen & (draws >= share)
     last = torch.where(seen, draws, -1.0).argmax(1, keepdim=True)
@@ -182,10 +185,10 @@ def drop_sensors(batch: Batch, share: float, key: Sequence[int]) -> Batch:
     return replace(batch, images={n: images[n] for n in batch.images})
 
 
-def _uniform(place: str, names: Sequence[str], key: Sequence[int]) -> Tensor:
-    text = "/".join([*map(str, key), place, *names])
-    generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
-    return torch.rand(len(names), generator=generator)
+def _uniform(place: str, sensor: str, key: Sequence[int]) -> float:
+    """A number from 0 to 1 that depends on these names and numbers only, on every machine alike."""
+    text = repr((tuple(int(k) for k in key), place, sensor, "drop")).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest(), "little") / 2**48
 
 
 def _hide(image: Image, keep: Bool[Tensor, " B"]) -> Image:

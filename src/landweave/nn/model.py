@@ -57,12 +57,11 @@ class Model(nn.Module, abc.ABC):
         self.contract = contract
         self.sensors = tuple(sorted(contract.streams))
         sizes = {n: contract.streams[n].size for n in self.sensors}
-        self.reference = max(self.sensors, key=lambda n: sizes[n][0] * sizes[n][1])
-        """The sensor with the most pixels, the first of them by name: its grid is that of a map."""
+        self.largest = max(self.sensors, key=lambda n: sizes[n][0] * sizes[n][1])
         self.early = isinstance(fusion, Early)
         bands = {n: len(contract.streams[n].bands) for n in self.sensors}
         if self.early:
-            bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.reference]}
+            bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.largest]}
         self.encoders = nn.ModuleDict(
             {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], maps=maps) for n in bands}
         )
@@ -114,9 +113,21 @@ class Model(nn.Module, abc.ABC):
                 where="model",
                 fix="pass the batch through landweave.transforms.cubes(batch, contract)",
             )
-        with torch.autocast(batch.images[self.reference].data.device.type, enabled=False):
+        with torch.autocast(batch.images[self.sensors[0]].data.device.type, enabled=False):
             images = normalise(batch, self.contract).images
-            return {EARLY: stack_sensors(images, self.reference)} if self.early else images
+            return {EARLY: stack_sensors(images, finest(images))} if self.early else images
+
+
+def finest(images: Mapping[str, Image]) -> str:
+    """The sensor with the most pixels among those that are seen at all, the first of them by name.
+
+    An absent sensor stands in a batch in the size of the training places, which says nothing about these ones.
+    """
+    sizes = {n: images[n].data.shape[-2] * images[n].data.shape[-1] for n in sorted(images)}
+    names = list(sizes)
+    if len(set(sizes.values())) > 1:
+        names = [n for n in names if bool(images[n].sensor_seen.any())] or names
+    return max(names, key=lambda n: sizes[n])
 
 
 class SceneModel(Model):
@@ -186,25 +197,24 @@ class MapModel(Model):
     def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, decoder: Decoder, classes: int) -> None:
         super().__init__(contract, encoder, fusion, maps=True)
         channels = {n: list(e.widths) for n, e in self.by_name.items()}
-        self._grid_of = EARLY if self.early else self.reference
         self.means = MeanFeatures({n: sum(widths) for n, widths in channels.items()})
         self.fuse = FuseMaps(
             "mean" if fusion.kind == "mean" else "concat",
             channels,
             self.means,
-            reference=self._grid_of,
             stages=stages_of(decoder),
         )
-        self.head = MapHead(decoder, channels=channels[self._grid_of], classes=classes)
+        self.head = MapHead(decoder, channels=self.fuse.widths, classes=classes)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Outputs:
         """See `Model.forward`; logits are B K H W."""
         images = self._images(batch)
         seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
-        H, W = images[self._grid_of].data.shape[-2:]
+        name = finest(images)
+        H, W = images[name].data.shape[-2:]
         maps = self._maps(images)
-        logits = self.head(self.fuse(maps, seen), (up(H), up(W)))[..., :H, :W]
+        logits = self.head(self.fuse(maps, seen, reference=name), (up(H), up(W)))[..., :H, :W]
         return Outputs(logits, _spatial_means(maps), seen)
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
@@ -212,7 +222,7 @@ class MapModel(Model):
         return _spatial_means(self._maps(self._images(batch)))
 
     def _maps(self, images: Mapping[str, Image]) -> dict[str, list[Float[Tensor, "B D H W"]]]:
-        H, W = images[self._grid_of].data.shape[-2:]
+        H, W = images[finest(images)].data.shape[-2:]
         extent = (up(H) / H, up(W) / W)
         return {n: e(images[n], extent=extent) for n, e in self.by_name.items()}
 

@@ -1,0 +1,17 @@
+"""Methods: settings in, a model, its loss and its predictions out. The union `Method` is the list of them all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from landweave.methods.base import MethodConfig
+from landweave.methods.contrast import Contrast, Mosaic1
+from landweave.methods.segment import Segment
+from landweave.methods.supervised import Supervised
+
+Method = Annotated[Supervised | Segment | Mosaic1, Field(discriminator="kind")]
+"""Any method, told by `kind`."""
+
+__all__ = ["Contrast", "Method", "MethodConfig", "Mosaic1", "Segment", "Supervised"]

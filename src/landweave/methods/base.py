@@ -1,0 +1,94 @@
+"""What every method is: settings that build a model, and say its loss and its prediction."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from landweave.config import Config
+from landweave.contract import Contract
+from landweave.errors import ConfigError
+from landweave.nn.config import Concat, Encoder, Fusion
+from landweave.sample import Batch, LabelKind
+from landweave.transforms import Augment
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from landweave.data.dataset import Task
+    from landweave.nn.model import Model
+
+
+class MethodConfig(Config):
+    """Settings that all methods have. A method never changes a batch in place, and keeps nothing between steps."""
+
+    kinds: ClassVar[tuple[LabelKind, ...]]
+    """The kinds of label that the method learns from."""
+
+    encoder: Encoder = Encoder()
+    fusion: Fusion = Concat()
+    augment: Augment = Augment()
+    sensor_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a place's sensors hidden in training, never its last one"
+    )
+
+    @abc.abstractmethod
+    def build(self, contract: Contract, task: Task) -> Model:
+        """A model with random weights, drawn from torch's global generator.
+
+        Raises:
+            ConfigError: the method does not learn from this kind of label, or the backbone does not fit the images.
+        """
+
+    @abc.abstractmethod
+    def loss(
+        self,
+        model: Model,
+        cubes: Batch,
+        task: str,
+        *,
+        key: Sequence[int],
+        class_weights: Float[Tensor, " K"] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of the loss by name, each before its weight, and `loss`, their weighted sum.
+
+        Args:
+            model: what `build` gave.
+            cubes: a batch of `landweave.transforms.cubes`, in physical units, not augmented.
+            task: the label to learn.
+            key: (seed, epoch), which with the name of a place decides all that is random here.
+            class_weights: how much each class counts in the supervised loss.
+        """
+
+    def predict(self, model: Model, cubes: Batch, kind: LabelKind) -> Float[Tensor, "B K *HW"]:
+        """Probabilities, float32, without gradient: softmax over the classes, or a sigmoid each for `multilabel`.
+
+        `model` should be in eval mode.
+        """
+        import torch
+
+        with torch.no_grad():
+            logits = model.logits(cubes)
+            return logits.sigmoid() if kind == "multilabel" else logits.softmax(1)
+
+    def _views(self, cubes: Batch, key: Sequence[int], count: int) -> list[Batch]:
+        """Augmented copies; a sensor that is dropped at a place is dropped in all of them."""
+        from landweave.nn.fusion import drop_sensors
+        from landweave.transforms import augment
+
+        cubes = drop_sensors(cubes, self.sensor_dropout, key)
+        return [augment(cubes, self.augment, (*key, view)) for view in range(count)]
+
+    def _require(self, task: Task, name: str) -> None:
+        if task.kind not in self.kinds:
+            words = {"class": "one class a place", "multilabel": "a set of classes a place", "map": "a label map"}
+            other = "supervised" if task.kind != "map" else "segment"
+            raise ConfigError(
+                f"{name} learns from {' or '.join(words[k] for k in self.kinds)}, and the task has {words[task.kind]}",
+                where="data.task",
+                fix=f"choose another task, or `landweave train {other}`",
+            )

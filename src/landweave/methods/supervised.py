@@ -1,0 +1,52 @@
+"""Scene classification from labels alone: one sensor, early fusion, or late fusion of several.
+
+With `fusion.kind=early` it is the poster's EarlyFusion, with `concat` its LateFusion (two encoders from scratch and
+one linear layer), with one stream its OnlySen-1 or OnlySen-2 (Scheibenreif et al., fusion poster).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from landweave.contract import Contract
+from landweave.methods.base import MethodConfig
+from landweave.sample import Batch, LabelKind
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from landweave.data.dataset import Task
+    from landweave.nn.model import Model
+
+
+class Supervised(MethodConfig):
+    """Cross-entropy on one class a place, binary cross-entropy on a set of classes; unknown labels count nothing."""
+
+    kinds: ClassVar[tuple[LabelKind, ...]] = ("class", "multilabel")
+    kind: Literal["supervised"] = "supervised"
+    unlabelled: Literal["none"] = "none"
+
+    def build(self, contract: Contract, task: Task) -> Model:
+        """A `SceneModel`. See `MethodConfig.build`."""
+        from landweave.nn.model import SceneModel
+
+        self._require(task, self.kind)
+        return SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend))
+
+    def loss(
+        self,
+        model: Model,
+        cubes: Batch,
+        task: str,
+        *,
+        key: Sequence[int],
+        class_weights: Float[Tensor, " K"] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """`supervised` and `loss`, which are the same. See `MethodConfig.loss`."""
+        from landweave.losses import supervised_loss
+
+        (view,) = self._views(cubes, key, 1)
+        value = supervised_loss(model.logits(view), view.labels[task], weights=class_weights)
+        return {"supervised": value, "loss": value}
