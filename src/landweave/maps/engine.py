@@ -1,0 +1,181 @@
+"""From a trained run and rasters of any size to a classified map, in bounded memory.
+
+The raster is worked off in vertical lanes, each lane in rows of overlapping windows. Of a lane only as many rows are
+held as a window is high, and a lane is as wide as the memory allows, so that no array ever has the raster's size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+from landweave.errors import ConfigError
+from landweave.grid import Grid
+from landweave.legends import UNKNOWN
+from landweave.maps import qml
+from landweave.maps.cog import CACHE_MIB, Writer
+from landweave.maps.job import Job, Predictor, Progress
+from landweave.maps.sources import Sources, open_sources
+from landweave.maps.strips import Layout, lay_out
+from landweave.maps.windows import Axis, axis
+
+__all__ = ["MEMORY", "MapResult", "Predictor", "map_scene"]
+
+Path_ = str | os.PathLike[str]
+MEMORY = 512 * 2**20
+"""Bytes of working memory of the engine, beside the model's own."""
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What was written, and what to tell the user. `shares` are of the pixels that have a class."""
+
+    path: Path
+    style: Path
+    probabilities: Path | None
+    grid: Grid
+    shares: Mapping[str, float]
+    unknown: float
+    """Share of the pixels that no sensor saw: 255 in the map."""
+    unseen: tuple[str, ...]
+    notes: tuple[str, ...]
+    windows: int
+    seconds: float
+
+
+def map_scene(
+    run: Predictor,
+    images: Mapping[str, Path_],
+    out: Path_,
+    *,
+    bands: Mapping[str, str] | None = None,
+    offset: Mapping[str, float] | None = None,
+    overlap: float = 0.5,
+    batch_size: int = 8,
+    stride: int | None = None,
+    probabilities: bool = False,
+    memory: int = MEMORY,
+    progress: Progress = None,
+) -> MapResult:
+    """Classify rasters into one COG, uint8, nodata 255, on the grid of the finest of them, with a style beside it.
+
+    Windows have the size of the training places and overlap; their probabilities are blended with weights that fall
+    towards the edge. A classifier of scenes gives a coarser map: one pixel per window, with the dominant class.
+    Pixel values are the legend's file values where all are below 255, else class indices; the tag `values` says which.
+
+    Args:
+        run: an open run.
+        images: sensor -> raster, several joined by `;` (one file per band), or a folder. A sensor of the contract
+            that is not given counts as failed, which `notes` and the tag `unseen sensors` say.
+        out: the file to write; it appears only once it is complete.
+        bands: sensor -> band names in file order, where files do not say.
+        offset: sensor -> number to add to raw values, as in training.
+        overlap: of neighbouring windows, as a share of their size, unless `stride` is given.
+        batch_size: windows predicted at once; it does not change the map.
+        stride: pixels of the finest raster between windows.
+        probabilities: write a second COG, `<out>_prob.tif`: one uint8 band a class, scale 1/255, 0 in all bands where
+            nothing is seen.
+        memory: bytes of working memory of the engine.
+        progress: called with the windows done and their number.
+
+    Raises:
+        ConfigError, ContractError, DataError, GridError: as `sources.open_sources` and `strips.lay_out` say, or a
+            SAR raster that is clearly in the other unit.
+    """
+    import rasterio
+
+    began, path = time.monotonic(), Path(out)
+    if path.is_dir() or path.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError("a map is one .tif file", where=path, fix="give --out map.tif")
+    if batch_size < 1:
+        raise ConfigError("at least 1", where="batch_size")
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MIB):
+        sources = open_sources(run.contract, images, bands=bands or {}, offset=offset or {})
+        for part in (p for s in sources.sources for p in s.parts):
+            if path.resolve() == Path(part.path).resolve():
+                raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
+        layout = lay_out(sources.sources)
+        axes = _axes(run, layout, overlap, stride)
+        job = Job(run, layout, *axes, batch_size, memory, progress, probabilities)
+        second = _write(run, job, path, _tags(run, job, sources))
+    return _result(run, job, path, second, sources, time.monotonic() - began)
+
+
+def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str]) -> Path | None:
+    """Do the work and write the map, its styles, and the probabilities if wanted."""
+    classes = [(v, c.name, c.color) for v, c in zip(job.values.tolist(), run.legend.classes, strict=True)]
+    second = path.with_name(f"{path.stem}_prob{path.suffix}") if job.shares else None
+    with ExitStack() as stack:
+        writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN))
+        more = stack.enter_context(Writer(second, job.grid, len(run.legend))) if second else None
+        job.work(writer, more)
+        if more:
+            more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE")
+        writer.finish(descriptions=[run.task], tags=tags, classes=classes)
+    qml.write_text(path.with_suffix(".qml"), qml.qml(classes))
+    qml.write_text(path.with_name(f"{path.name}.aux.xml"), qml.aux(classes))
+    return second
+
+
+def _result(run: Predictor, job: Job, path: Path, second: Path | None, sources: Sources, seconds: float) -> MapResult:
+    total, known = int(job.counts.sum()), max(1, int(job.counts[:-1].sum()))
+    return MapResult(
+        path=path,
+        style=path.with_suffix(".qml"),
+        probabilities=second,
+        grid=job.grid,
+        shares={name: int(n) / known for name, n in zip(run.legend.names, job.counts[:-1], strict=True) if n},
+        unknown=int(job.counts[-1]) / total,
+        unseen=sources.unseen,
+        notes=sources.notes,
+        windows=job.predicted,
+        seconds=seconds,
+    )
+
+
+def _tags(run: Predictor, job: Job, sources: Sources) -> dict[str, str]:
+    """What the map says of itself."""
+    height, width = job.size
+    step = f"{job.rows.stride} x {job.cols.stride}"
+    fine = job.layout.reference.stream
+    coded = bool((job.values == np.arange(len(job.values))).all())
+    said = {
+        "landweave": version("landweave"),
+        "task": run.task,
+        "legend": json.dumps(run.legend.to_json(), ensure_ascii=False),
+        "values": "class indices" if coded else "file values of the legend",
+        "sensors": json.dumps({s.stream: list(s.bands) for s in sources.sources}),
+        "unseen sensors": ", ".join(sources.unseen) or "none",
+        "windows": f"{height} x {width} pixels of {fine}, one every {step}",
+        "pixel": f"a pixel of {fine}"
+        if job.blends
+        else f"the dominant class of a window of {height} x {width} pixels of {fine} around it; one every {step}",
+    }
+    folder = getattr(run, "folder", None)
+    return said | ({"run": Path(folder).name} if folder else {})
+
+
+def _axes(run: Predictor, layout: Layout, overlap: float, stride: int | None) -> tuple[Axis, Axis]:
+    """Windows of the training size over rows and columns, on the lattice of all rasters."""
+    if not 0 <= overlap <= 0.95:
+        raise ConfigError(f"{overlap:g} is not between 0 and 0.95", where="overlap")
+    step, regular = layout.step, run.kind != "map"
+    mine = next(s for s in run.contract.streams.values() if s.accepts(layout.reference.stream))
+    found = []
+    for length, asked, base in zip(layout.grid.shape, mine.size, layout.base, strict=True):
+        size = ceil(asked / step) * step
+        jump = stride or max(step, int(size * (1 - overlap)) // step * step)
+        if not 0 < jump <= size or jump % step:
+            fix = f"give a number up to {size}" + (f", a multiple of {step}" if step > 1 else "")
+            raise ConfigError(f"{jump} pixels between windows of {size}", where="stride", fix=fix)
+        found.append(axis(length, size, jump, base=base, step=step, regular=regular))
+    return found[0], found[1]

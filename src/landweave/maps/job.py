@@ -1,0 +1,192 @@
+"""The work of one map: windows are predicted row by row, blended, and handed to the writers as rows of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landweave.contract import Contract
+from landweave.data.check import refuse_implausible
+from landweave.grid import Grid
+from landweave.legends import UNKNOWN, Legend
+from landweave.maps.cog import Writer
+from landweave.maps.strips import Layout, Strip
+from landweave.maps.windows import BLOCK, Axis, Blender, lanes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landweave.sample import Batch, LabelKind
+
+Progress = Callable[[int, int], None] | None
+Rows = tuple[NDArray[np.int64], NDArray[np.uint8] | None]
+"""Class indices rows x columns (the number of classes where nothing is seen), and shares of 255 a class if wanted."""
+
+
+class Predictor(Protocol):
+    """What a map needs of a run."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the model was trained on."""
+
+    @property
+    def legend(self) -> Legend:
+        """Its classes."""
+
+    @property
+    def task(self) -> str:
+        """What the classes are classes of."""
+
+    @property
+    def kind(self) -> LabelKind:
+        """`map`, or `class` or `multilabel` for a classifier of whole scenes."""
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Probabilities B K H W, or B K, of raw images; 0 for classes that training did not have."""
+
+
+@dataclass
+class Job:
+    """The state of one map in the making."""
+
+    run: Predictor
+    layout: Layout
+    rows: Axis
+    cols: Axis
+    batch_size: int
+    memory: int
+    progress: Progress
+    shares: bool
+    """Whether probabilities are wanted too."""
+    values: NDArray[np.uint8] = field(init=False)
+    counts: NDArray[np.int64] = field(init=False)
+    """Pixels of each class index, and last those without a class."""
+    unchecked: set[str] = field(init=False)
+    predicted: int = 0
+    done: int = 0
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self.values = map_values(self.run.legend)
+        self.counts = np.zeros(len(self.values) + 1, np.int64)
+        self.unchecked = {s.source.stream for s in self.layout.placed}
+
+    @property
+    def blends(self) -> bool:
+        """Whether each window gives a map of its own; else it gives one pixel."""
+        return self.run.kind == "map"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a window."""
+        return self.rows.size, self.cols.size
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the map."""
+        if self.blends:
+            return self.layout.grid
+        sy, sx = self.rows.stride, self.cols.stride
+        a, b, _, d, e, _ = self.layout.grid.transform
+        top, left = ((x.starts[0] + (x.size - x.stride) / 2) for x in (self.rows, self.cols))
+        x, y = self.layout.grid.xy(top, left)
+        shape = (len(self.rows.starts), len(self.cols.starts))
+        return Grid(self.layout.grid.crs, (a * sx, b * sy, x, d * sx, e * sy, y), shape)
+
+    def work(self, writer: Writer, more: Writer | None) -> None:
+        """Predict and write everything."""
+        writers = [w for w in (writer, more) if w]
+        lookup = np.append(self.values, np.uint8(UNKNOWN))
+        cuts = self._lanes()
+        spans = [self.cols.meeting(*cut) if self.blends else self.cols.starts[slice(*cut)] for cut in cuts]
+        self.total = len(self.rows.starts) * sum(map(len, spans))
+        for cut, starts in zip(cuts, spans, strict=True):
+            for w in writers:
+                w.lane(*cut)
+            strips = [Strip(p, starts[0], starts[-1] + self.cols.size) for p in self.layout.placed]
+            lane = self._blended(strips, starts, cut) if self.blends else self._single(strips, starts)
+            for classes, shares in lane:
+                self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
+                writer.add(lookup[classes][None])
+                if more and shares is not None:
+                    more.add(shares)
+
+    def _lanes(self) -> list[tuple[int, int]]:
+        """Lanes in columns of the map."""
+        K, (height, _) = len(self.values), self.size
+        reading = sum(p.bytes_per_column(height + self.layout.step) for p in self.layout.placed)
+        if not self.blends:
+            return lanes(len(self.cols.starts), reading * self.cols.stride, self.memory, align=1)
+        blending = 4 * K * (2 * height + 2 * self.rows.stride) + BLOCK * (1 + K * self.shares)
+        return lanes(self.layout.grid.shape[1], reading + blending, self.memory)
+
+    def _blended(self, strips: list[Strip], starts: Sequence[int], cut: tuple[int, int]) -> Iterator[Rows]:
+        """Rows of a lane, from windows that overlap."""
+        blender = Blender(len(self.values), self.rows, self.cols, *cut)
+        for start, finished in self.rows.rows_done():
+            for col, found in self._row(strips, start, starts):
+                blender.add(col, found)
+            top, sums = blender.leave(finished)
+            if not sums.shape[1]:
+                continue
+            seen = np.logical_or.reduce([s.seen_on_reference(top, sums.shape[1], *cut) for s in strips])
+            classes = np.where(seen, np.argmax(sums, axis=0), len(self.values))
+            shares = None
+            if self.shares:
+                sums *= 255 / blender.weights(top, sums.shape[1])
+                shares = np.where(seen, np.rint(sums), 0).astype(np.uint8)
+            yield classes, shares
+
+    def _single(self, strips: list[Strip], starts: Sequence[int]) -> Iterator[Rows]:
+        """Rows of a lane, one pixel a window."""
+        for start in self.rows.starts:
+            found = np.full((len(self.values), len(starts)), np.nan, np.float32)
+            for col, row in self._row(strips, start, starts):
+                found[:, starts.index(col)] = row.numpy()
+            seen = np.isfinite(found[0])
+            found[:, ~seen] = 0
+            classes = np.where(seen, np.argmax(found, axis=0), len(self.values))
+            yield classes[None], np.rint(found * 255).astype(np.uint8)[:, None] if self.shares else None
+
+    def _row(self, strips: list[Strip], start: int, starts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Predict the windows of one row in which anything is seen."""
+        for strip in strips:
+            strip.advance(start, self.size[0])
+        at = [(start, c) for c in starts if any(s.cut(start, c, *self.size)[1].any() for s in strips)]
+        for i in range(0, len(at), self.batch_size):
+            part = at[i : i + self.batch_size]
+            yield from zip((c for _, c in part), self._predict(strips, part), strict=True)
+        self.done += len(starts)
+        if self.progress:
+            self.progress(self.done, self.total)
+
+    def _predict(self, strips: list[Strip], at: list[tuple[int, int]]) -> Tensor:
+        """Probabilities of some windows: B K H W at the size of a window, or B K."""
+        from torch.nn.functional import interpolate
+
+        from landweave.sample import Batch
+
+        images = {s.placed.source.stream: s.image(at, self.size) for s in strips}
+        for strip in strips:
+            stream = strip.placed.source.stream
+            if stream in self.unchecked and bool(images[stream].seen.any()):
+                refuse_implausible(stream, images[stream], strip.placed.source.where)
+                self.unchecked.discard(stream)
+        names = tuple(f"window {r}, {c}" for r, c in at)
+        found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
+        self.predicted += len(at)
+        if self.blends and tuple(found.shape[-2:]) != self.size:
+            return interpolate(found, self.size, mode="bilinear", align_corners=False)
+        return found
+
+
+def map_values(legend: Legend) -> NDArray[np.uint8]:
+    """The pixel value of each class index: the legend's file values where they fit below 255, else the indices."""
+    values = [c.value for c in legend.classes]
+    fits = all(0 <= v < UNKNOWN for v in values)
+    return np.array(values if fits else range(len(values)), np.uint8)
