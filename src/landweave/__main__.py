@@ -126,7 +126,10 @@ def demo(
     places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 160,
     json_: Json = "",
 ) -> None:
-    """The whole way on a synthetic world, in about 3 minutes: synth, pack, train, evaluate, map, report."""
+    """The whole way on a synthetic world.
+
+    Runs synth, check, pack, train (twice), evaluate, map and report in about 3 minutes, and says what to open.
+    """
     from landweave.demo import run_demo
 
     _emit(run_demo(out, places=places, say=lambda t: _say(t, json_)), json_)
@@ -151,7 +154,10 @@ def tile(
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     json_: Json = "",
 ) -> None:
-    """Cut large aligned rasters into a table of places, without copying a pixel."""
+    """Cut large rasters into a table of places.
+
+    No pixel is copied: the table keeps the bounds of each place. Files given as globs are matched by their names.
+    """
     from landweave.data.tile import tile as run
 
     parts = tuple(_shares(shares))
@@ -185,7 +191,9 @@ def _shares(text: str) -> list[float]:
     except ValueError:
         parts = []
     if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 1) > 1e-6:
-        raise ConfigError(f"`{text}` is not three shares that add up to 1", where="--shares", fix="--shares 0.6,0.2,0.2")
+        raise ConfigError(
+            f"`{text}` is not three shares that add up to 1", where="--shares", fix="--shares 0.6,0.2,0.2"
+        )
     return parts
 
 
@@ -198,12 +206,15 @@ def synth(
     null: Annotated[str, typer.Option(help="A world in which a gain must vanish: s1, dates or labels.")] = "",
     json_: Json = "",
 ) -> None:
-    """Write a synthetic world in the layout of a public data set."""
+    """Write a synthetic world in a public layout."""
     from landweave.data.synth import write
 
     with _bar("synth") as progress:
         folder = write(layout, out, places=places, seed=seed, null=null or None, progress=progress)
-    _say(f"wrote {places} places to {folder}\nnext: landweave check data.kind={_kind(layout)} data.path={_path(folder)}", json_)
+    _say(
+        f"wrote {places} places to {folder}\nnext: landweave check data.kind={_kind(layout)} data.path={_path(folder)}",
+        json_,
+    )
     _emit({"layout": layout, "out": str(folder), "places": places, "seed": seed, "null": null}, json_)
 
 
@@ -222,7 +233,10 @@ def check(
     changes: Changes = None,
     json_: Json = "",
 ) -> None:
-    """Read everything once and say what is wrong with it. Exit code 1 if anything is."""
+    """Read all data once and say what is wrong.
+
+    Exit code 1 if anything is.
+    """
     from landweave.data.check import check as run
     from landweave.data.dataset import Chosen
 
@@ -244,7 +258,10 @@ def pack(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store of other data.")] = False,
     json_: Json = "",
 ) -> None:
-    """Pack places into one store that training reads many times faster. Goes on after a kill."""
+    """Pack places into one store that reads fast.
+
+    Training reads it many times faster than single files. Goes on after a kill.
+    """
     from landweave.data.dataset import Chosen
     from landweave.data.store import pack as run
 
@@ -266,30 +283,23 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the recipe, and print it.")] = False,
     json_: Json = "",
 ) -> None:
-    """Train a recipe. The same command goes on where a killed run stopped."""
+    """Train a recipe.
+
+    The same command goes on where a killed run stopped.
+    """
     experiment = _experiment(recipe, changes)
     if dry_run:
         from landweave.config import to_yaml
 
         print(to_yaml(experiment), end="")
         return
-    with _warming("landweave.run.fit"):
-        from landweave.run.fit import train as run
+    from landweave.run.train import train as run
+
     folder = run(experiment, out, overwrite=overwrite, progress=json_ != "-")
     _say(f"trained: {folder}\nnext: landweave evaluate {folder}   then: landweave report {folder}", json_)
     if json_:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         _emit({"run": str(folder), "validation": config["validation_scores"]}, json_)
-
-
-@contextmanager
-def _warming(what: str) -> Iterator[None]:
-    """Say why nothing happens while the learning libraries load."""
-    if sys.stderr.isatty():
-        print("loading torch and lightning ...", end="\r", file=sys.stderr, flush=True)
-    yield
-    if sys.stderr.isatty():
-        print(" " * 40, end="\r", file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -300,7 +310,7 @@ def evaluate(
     product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
     json_: Json = "",
 ) -> None:
-    """Score a run on a split, by class, beside the predictors that cost nothing."""
+    """Score a run beside trivial predictors."""
     from landweave.run.evaluate import evaluate as score
     from landweave.run.evaluate import table
 
@@ -324,7 +334,10 @@ def map_(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
     json_: Json = "",
 ) -> None:
-    """Map a scene of any size: one classified COG with colours, class names and a QGIS style."""
+    """Map a scene of any size as one COG.
+
+    With colours, class names and a QGIS style. Memory does not grow with the scene.
+    """
     from landweave.maps.engine import map_scene
     from landweave.run.predict import open_run
 
@@ -353,7 +366,10 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="The page; default RUN/report.html.")] = None,
     json_: Json = "",
 ) -> None:
-    """Write one self-contained page: curves, scores, confusion, examples, the map and the leak meter."""
+    """Write one self-contained HTML page.
+
+    Curves, scores, confusion, examples, the map and the leak meter.
+    """
     from landweave.reports.report import report as write
 
     page = write(run, maps=maps or (), out=out, say=lambda t: _say(t, json_))
@@ -363,7 +379,7 @@ def report(
 
 @app.command()
 def recipes(json_: Json = "") -> None:
-    """List the shipped recipes: what each is, and where its file is."""
+    """List the shipped recipes."""
     from landweave.run.experiment import recipes as shipped
 
     found = shipped()
@@ -375,7 +391,10 @@ def recipes(json_: Json = "") -> None:
 
 @app.command()
 def schema(json_: Json = "-") -> None:
-    """Print the JSON Schema of a recipe, for completion in an editor."""
+    """Print the JSON Schema of recipes.
+
+    An editor that has it completes and checks a recipe as you type.
+    """
     from landweave.run.experiment import Experiment
 
     _emit(Experiment.model_json_schema(), json_)
@@ -401,7 +420,7 @@ def root(
 def main() -> None:
     """Run a command; a LandweaveError becomes its own text and exit code, never a traceback."""
     try:
-        app()
+        app(prog_name="landweave")
     except LandweaveError as error:
         if os.environ.get("LANDWEAVE_TRACEBACK"):
             raise

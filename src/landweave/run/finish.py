@@ -20,7 +20,7 @@ from landweave.transforms import cubes
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
-    from landweave.run.fit import Material
+    from landweave.run.material import Material
 
 
 def class_counts(material: Material) -> list[int]:

@@ -10,8 +10,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from landweave.contract import Contract
-from landweave.data.dataset import Chosen, Dataset, Task
-from landweave.errors import DataError, RunError
-from landweave.files import write_json, write_text
+from landweave.errors import RunError
+from landweave.files import write_text
 from landweave.run import checkpoint
-from landweave.run.experiment import Experiment, save
+from landweave.run.experiment import Experiment
+from landweave.run.material import Material
 from landweave.run.score import Scorer, monitor_of
-from landweave.sample import Batch, Image
+from landweave.run.state import SafeCheckpointIO, whole_state
+from landweave.sample import Batch
 from landweave.transforms import cubes
 
 if TYPE_CHECKING:
@@ -35,65 +34,8 @@ if TYPE_CHECKING:
 
 STATE = "state"
 
-
-@dataclass(frozen=True)
-class Material:
-    """What an experiment trains on, opened and measured once."""
-
-    dataset: Dataset
-    task: str
-    kind: Task
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    contract: Contract
-    like: dict[str, Image]
-
-
-def open_data(experiment: Experiment) -> tuple[Dataset, str]:
-    """Open the data of an experiment: the chosen sensors, the labelled fraction, and the task.
-
-    Raises:
-        LandweaveError: anything wrong with the data or the choice.
-    """
-    from landweave.data.splits import labelled_places
-
-    base = experiment.data.open()
-    task = experiment.data.choose_task(base)
-    labelled = labelled_places(base, task, experiment.data.fraction, experiment.data.seed)
-    return Chosen(base, experiment.data.choices, labelled), task
-
-
-def gather(experiment: Experiment, folder: Path) -> Material:
-    """Open the data and measure (or read back) their statistics."""
-    from landweave.data.load import templates
-    from landweave.data.stats import contract_of
-
-    dataset, task = open_data(experiment)
-    train, validation = dataset.of_split("train"), dataset.of_split("validation")
-    known = folder / "contract.json"
-    if known.is_file():
-        contract = Contract.from_json(checkpoint.read_json(known))
-    else:
-        contract = contract_of(dataset, train)
-        write_json(known, contract.to_json())
-    if not any(dataset.places[i].labelled and dataset.classes(i, task) is not None for i in train):
-        raise DataError("no training place has a known label", where=dataset.where, fix=f"label `{task}` in some rows")
-    return Material(
-        dataset,
-        task,
-        dataset.tasks[task],
-        tuple(_useful(experiment, dataset, train)),
-        tuple(validation),
-        contract,
-        templates(dataset, train),
-    )
-
-
-def _useful(experiment: Experiment, dataset: Dataset, train: Sequence[int]) -> Sequence[int]:
-    """Places outside the labelled fraction are read only by methods that learn from unlabelled places."""
-    if experiment.method.unlabelled == "rest":
-        return train
-    return [i for i in train if dataset.places[i].labelled]
+Note = Callable[[str], None]
+"""Where a line for the person goes."""
 
 
 class Fitting(L.LightningModule):
@@ -199,7 +141,9 @@ class Fitting(L.LightningModule):
         """Count one batch."""
         assert self._scorer is not None
         label = batch.labels[self.material.task]
-        found = self.experiment.method.predict(self.model, cubes(batch, self.material.contract), self.material.kind.kind)
+        found = self.experiment.method.predict(
+            self.model, cubes(batch, self.material.contract), self.material.kind.kind
+        )
         self._scorer.add(label, found.float().cpu())
 
     def on_validation_epoch_end(self) -> None:
@@ -224,7 +168,7 @@ class Fitting(L.LightningModule):
 class Keep(Callback):
     """After each epoch: metrics, the model if it is the best so far, and the training state, in this order."""
 
-    def __init__(self, folder: Path, note: Any) -> None:
+    def __init__(self, folder: Path, note: Note) -> None:
         self.folder, self.note = folder, note
 
     def on_train_epoch_end(self, trainer: L.Trainer, fitting: L.LightningModule) -> None:
@@ -259,37 +203,17 @@ class Keep(Callback):
         trainer.save_checkpoint(self.folder / STATE)
 
 
-def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, progress: bool = True) -> Path:
-    """Train, or go on where a killed run of the same experiment stopped. Nothing is written outside `out`.
-
-    Args:
-        experiment: see `landweave.recipe`.
-        out: the run folder.
-        overwrite: throw away another experiment's run that stands there.
-        progress: show bars and notes.
-
-    Returns:
-        The run folder.
-
-    Raises:
-        RunError: another experiment's run stands in `out`.
-        LandweaveError: anything wrong with the data.
-    """
+def fit(experiment: Experiment, material: Material, folder: Path, *, progress: bool, note: Note) -> None:
+    """Train in a claimed folder, going on from its training state if there is one, and finish it."""
     from landweave.run import finish
 
-    folder = Path(out)
-    note = print if progress else (lambda *_: None)
-    if _claim(experiment, folder, overwrite):
-        note(f"{folder} is finished already; nothing to do")
-        return folder
-    material = gather(experiment, folder)
     _quiet()
     torch.manual_seed(experiment.seed)
     model = experiment.method.build(material.contract, material.kind)
     _describe(experiment, material, model, note)
     fitting = Fitting(experiment, material, model, finish.class_weights(experiment, material))
     trainer = _trainer(experiment, folder, Keep(folder, note), progress)
-    state = checkpoint.whole_state(folder / STATE)
+    state = whole_state(folder / STATE)
     if state is not None:
         note(f"going on from the training state in {state}")
     trainer.fit(fitting, ckpt_path=str(state) if state else None, weights_only=False)
@@ -298,35 +222,6 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     if trainer.is_global_zero:
         model.load_state_dict(checkpoint.read_tensors(folder / "model.safetensors"))
         finish.finish(experiment, material, model, folder)
-    return folder
-
-
-def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
-    """Make the folder this experiment's. True if it holds a finished run of it."""
-    from landweave.run.experiment import recipe
-
-    known = folder / "experiment.yaml"
-    if known.is_file() and recipe(known) != experiment:
-        if not overwrite:
-            raise RunError(
-                "another experiment's run stands there",
-                where=folder,
-                fix="choose another --out, or add --overwrite to throw it away",
-            )
-        _clear(folder)
-    elif overwrite and known.is_file():
-        _clear(folder)
-    if (folder / "config.json").is_file():
-        return True
-    folder.mkdir(parents=True, exist_ok=True)
-    save(experiment, known)
-    return False
-
-
-def _clear(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
 
 
 def _trainer(experiment: Experiment, folder: Path, keep: Keep, progress: bool) -> L.Trainer:
@@ -351,7 +246,7 @@ def _trainer(experiment: Experiment, folder: Path, keep: Keep, progress: bool) -
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the loader deals the places to the processes itself
         reload_dataloaders_every_n_epochs=1,
-        plugins=[checkpoint.SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO()],
         callbacks=[keep, *bars],
         logger=[CSVLogger(folder, name="logs", version="csv"), TensorBoardLogger(folder, name="logs", version="tb")],
         enable_checkpointing=False,
@@ -387,7 +282,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
 
 
-def _describe(experiment: Experiment, material: Material, model: nn.Module, note: Any) -> None:
+def _describe(experiment: Experiment, material: Material, model: nn.Module, note: Note) -> None:
     data, places = material.dataset, material.dataset.places
     labelled = sum(places[i].labelled for i in material.train)
     weights = sum(p.numel() for p in model.parameters()) / 1e6
@@ -399,11 +294,3 @@ def _describe(experiment: Experiment, material: Material, model: nn.Module, note
     for s in material.contract.streams.values():
         size = "" if s.metres is None else f" of {s.metres:g} m"
         note(f"  {s.sensor} [{s.unit}] {s.size[0]} x {s.size[1]} pixels{size}: {', '.join(s.bands)}")
-
-
-def label_batches(material: Material, batch_size: int) -> Iterator[Batch]:
-    """The labelled training places once, in order, without shuffling or augmentation."""
-    from landweave.data.load import batches
-
-    labelled = [i for i in material.train if material.dataset.places[i].labelled]
-    yield from batches(material.dataset, labelled, batch_size=batch_size, like=material.like, shuffle_key=None)

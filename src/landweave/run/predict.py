@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,16 @@ class Run:
     task: str
     kind: LabelKind
     settings: Experiment
-    model: Model
+
+    @cached_property
+    def model(self) -> Model:
+        """The network with its weights, in eval mode; built when it is first needed, because that takes seconds."""
+        import torch
+
+        torch.manual_seed(0)
+        model = self.settings.method.build(self.contract, Task(self.kind, self.legend))
+        model.load_state_dict(checkpoint.read_tensors(self.folder / "model.safetensors"))
+        return model.eval()
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -81,7 +91,9 @@ def open_run(path: str | Path) -> Run:
         raise RunError(
             "its training has not finished" if started else "not a run folder (no config.json)",
             where=folder,
-            fix=f"landweave train {folder}/experiment.yaml --out {folder}" if started else "give the --out of a training",
+            fix=f"landweave train {folder}/experiment.yaml --out {folder}"
+            if started
+            else "give the --out of a training",
         )
     from landweave.config import parse
     from landweave.run.experiment import Experiment
@@ -93,10 +105,4 @@ def open_run(path: str | Path) -> Run:
         contract = Contract.from_json(config["contract"])
     except (KeyError, TypeError, ConfigError) as error:
         raise RunError(f"written by another version of landweave ({error})", where=folder / "config.json") from None
-    import torch
-
-    torch.manual_seed(0)
-    model = settings.method.build(contract, Task(config["kind"], legend))
-    model.load_state_dict(checkpoint.read_tensors(folder / "model.safetensors"))
-    model.eval()
-    return Run(folder, config, contract, legend, config["task"], config["kind"], settings, model)
+    return Run(folder, config, contract, legend, config["task"], config["kind"], settings)

@@ -99,7 +99,7 @@ class Forest:
 
     def _rows(self, batch: Batch, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Labelled rows to learn from; of a map a few pixels a class and place, so that large fields do not rule."""
-        x, shape = self._features(batch)
+        x, _ = self._features(batch)
         label = batch.labels[self.task]
         y, known = label.values.numpy().astype(np.int64), label.known.numpy()
         if self.kind == "multilabel":

@@ -1,0 +1,78 @@
+"""A resumable record of a long claim: each finished part is kept, so that a second start goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+SHARED = Path(os.environ.get("LANDWEAVE_SHARED", ROOT.parent / "shared"))
+SCRATCH = ROOT / "build" / "evidence"
+
+
+class Record:
+    """`evidence/NAME.json`: part -> {command, commit, seconds, figures}."""
+
+    def __init__(self, name: str) -> None:
+        self.path = HERE / f"{name}.json"
+        self.scratch = SCRATCH / name
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def part(
+        self, name: str, command: str, run: Callable[[], dict[str, Any]], *, seeds: list[int] | None = None
+    ) -> None:
+        """Run a part unless it stands in the record already (delete its key to run it anew)."""
+        if name in self.content:
+            print(f"{name}: recorded already")
+            return
+        print(f"{name}: {command}", flush=True)
+        start = time.perf_counter()
+        figures = run()
+        self.content[name] = {
+            "command": command,
+            "commit": _commit(),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            **({"seeds": seeds} if seeds is not None else {}),
+            "seconds": round(time.perf_counter() - start, 1),
+            "figures": figures,
+        }
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.content, indent=1, ensure_ascii=False) + "\n")
+        part.replace(self.path)
+        print(json.dumps(figures, indent=1), flush=True)
+
+
+def _commit() -> str:
+    out = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    dirty = subprocess.run(
+        ["git", "-C", ROOT, "status", "--porcelain", "src"], capture_output=True, text=True, check=False
+    )
+    return out.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def landweave(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command of landweave as a user would, from the repository's root."""
+    import sys
+
+    command = [sys.executable, "-m", "landweave", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if check and done.returncode:
+        raise SystemExit(
+            f"{' '.join(command[2:])}\nexit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
+    return done
+
+
+def shared(path: Path) -> str:
+    """A path below the shared folder, as it is written in a record."""
+    return str(Path("../shared") / path.relative_to(SHARED))

@@ -1,0 +1,223 @@
+"""Scoring a run: by class and averaged, beside the predictors that cost nothing, on classes that training had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landweave.config import override, parse
+from landweave.data.dataset import SPLITS, Dataset, Split
+from landweave.errors import ConfigError, did_you_mean
+from landweave.files import write_json
+from landweave.run.predict import Run, open_run
+from landweave.run.score import Scorer, monitor_of
+from landweave.sample import Batch
+
+if TYPE_CHECKING:
+    from landweave.run.references import Reference
+
+Progress = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The data of a run, opened again: what it learned from and what it is scored on."""
+
+    dataset: Dataset
+    train: list[int]
+    scored: list[int]
+
+    def batches(self, indices: Sequence[int], *, batch_size: int) -> Iterator[Batch]:
+        """Places in order, each once."""
+        from landweave.data.load import batches, templates
+
+        like = templates(self.dataset, self.train)
+        yield from batches(self.dataset, indices, batch_size=batch_size, like=like, shuffle_key=None)
+
+
+def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
+    """Open a run's data again; `changes` are dotted, for data that have moved (`data.path=...`).
+
+    Raises:
+        ConfigError: no such split, or a change that is not one of the data.
+        DataError: the split is empty, or the legend is not the run's.
+    """
+    from landweave.run.experiment import Experiment
+    from landweave.run.material import open_data
+
+    if split not in SPLITS:
+        raise ConfigError(f"no split `{split}`{did_you_mean(split, SPLITS)}", fix=f"use one of {', '.join(SPLITS)}")
+    settings = parse(Experiment, override(run.experiment, changes))
+    dataset, task = open_data(settings)
+    found = dataset.tasks[task].legend
+    if found.names != run.legend.names:
+        raise ConfigError(
+            f"task `{task}` has the classes {', '.join(found.names[:6])} ..., the run was trained on "
+            f"{', '.join(run.legend.names[:6])} ...",
+            where=dataset.where,
+            fix="give the data with the legend that the run was trained with",
+        )
+    which: Split = split  # type: ignore[assignment]
+    return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
+
+
+def evaluate(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    changes: Sequence[str] = (),
+    product: str = "",
+    progress: Progress = None,
+) -> dict[str, Any]:
+    """Score a run on a split, and keep the result as `evaluation-<split>.json` in its folder.
+
+    Args:
+        folder: the run.
+        split: train, validation or test.
+        changes: where the data are now, if they have moved.
+        product: the name of the land-cover product that the labels are, if they are one: the scores are then
+            agreement with it, not accuracy.
+        progress: called with (places done, places in all).
+    """
+    from landweave.data.dataset import Task
+
+    run = open_run(folder)
+    scene = reopen(run, split, changes)
+    task = Task(run.kind, run.legend)
+    trained = run.trained_classes
+    references = _references(run, scene)
+    scorers = {name: Scorer(task, scored=trained) for name in ("", *(r.name for r in references))}
+    places: list[dict[str, Any]] = []
+    far = _distances(scene)
+    for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
+        label = batch.labels[run.task]
+        found = run.predict(batch)
+        scorers[""].add(label, found)
+        for r in references:
+            import torch
+
+            scorers[r.name].add(label, torch.from_numpy(np.ascontiguousarray(r.predict(batch))))
+        for b, name in enumerate(batch.names):
+            place = scene.dataset.places[scene.scored[len(places)]]
+            alone = Scorer(task, scored=trained)
+            alone.add_place(label, found, b)
+            score = alone.scores().get(monitor_of("", run.kind, place=True), math.nan)
+            places.append(
+                {
+                    "name": name,
+                    "group": place.group,
+                    "lon": place.lon,
+                    "lat": place.lat,
+                    "score": score if math.isfinite(score) else None,
+                    "nearest_km": far[len(places)],
+                }
+            )
+        if progress:
+            progress(len(places), len(scene.scored))
+    result = _result(run, split, product, scorers, references, places)
+    write_json(Path(folder) / f"evaluation-{split}.json", result)
+    return result
+
+
+def _references(run: Run, scene: Scene) -> list[Reference]:
+    from landweave.data.dataset import Task
+    from landweave.run.references import references
+
+    train = scene.batches(scene.train[:2000], batch_size=run.settings.train.batch_size)
+    kind = Task(run.kind, run.legend)
+    counts = run.config["class_counts"]
+    return references(scene.dataset, run.task, kind, run.contract, counts=counts, batches=train)
+
+
+def _distances(scene: Scene) -> list[float | None]:
+    """Kilometres from each scored place to the nearest training place; None without coordinates."""
+    at = [scene.dataset.places[i] for i in scene.train]
+    known = np.radians([(p.lat, p.lon) for p in at if p.lat is not None and p.lon is not None])
+    if not len(known):
+        return [None] * len(scene.scored)
+    from sklearn.neighbors import BallTree
+
+    tree = BallTree(known, metric="haversine")
+    out: list[float | None] = []
+    for i in scene.scored:
+        p = scene.dataset.places[i]
+        if p.lat is None or p.lon is None:
+            out.append(None)
+        else:
+            out.append(round(6371.0 * float(tree.query(np.radians([[p.lat, p.lon]]))[0][0, 0]), 3))
+    return out
+
+
+def _result(
+    run: Run,
+    split: str,
+    product: str,
+    scorers: dict[str, Scorer],
+    references: Sequence[Reference],
+    places: list[dict[str, Any]],
+) -> dict[str, Any]:
+    own = scorers[""]
+    scores = own.scores()
+    support = own.support()
+    counts = run.config["class_counts"]
+    trivial = scorers[references[0].name].scores()
+    return {
+        "split": split,
+        "task": run.task,
+        "kind": run.kind,
+        "product": product,
+        "classes": [
+            {"name": c.name, "color": c.color, "trained": counts[i] > 0, "support": support[i]}
+            for i, c in enumerate(run.legend.classes)
+        ],
+        "n_places": len(places),
+        "n": own.n,
+        "scores": clean(scores),
+        "per_class": [clean(row) for row in own.per_class()],
+        "confusion": own.confusion(),
+        "references": {
+            r.name: {"scores": clean(scorers[r.name].scores()), "confusion": scorers[r.name].confusion()}
+            for r in references
+        },
+        "skill": clean(own.skill(scores, trivial)),
+        "places": places,
+    }
+
+
+def clean(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN is not JSON: what is undefined becomes null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def table(result: dict[str, Any]) -> Iterator[str]:
+    """The result as lines for a terminal: averaged scores beside the references, then the classes."""
+    names = ["this run", *result["references"]]
+    columns = [result["scores"], *(r["scores"] for r in result["references"].values())]
+    wide = max(len(k) for k in result["scores"])
+    what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
+    yield f"{what}, split {result['split']}: {result['n_places']} places, {result['n']} labels"
+    yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
+    for key in result["scores"]:
+        cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
+        yield f"{key:<{wide}}  " + "  ".join(cells) + f"  {_number(result['skill'].get(key)):>7}"
+    unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
+    if unknown:
+        yield f"not scored, because no training label had them: {', '.join(unknown)}"
+    yield ""
+    rows = [r for r in result["per_class"] if r.get("support")]
+    if not rows:
+        return
+    keys = [k for k in rows[0] if k not in ("name", "support", "index")]
+    broad = max(len(r["name"][:40]) for r in rows)
+    yield f"{'class':<{broad}}  {'support':>9}  " + "  ".join(f"{k:>9}" for k in keys)
+    for r in rows:
+        yield f"{r['name'][:40]:<{broad}}  {r['support']:>9}  " + "  ".join(f"{_number(r[k]):>9}" for k in keys)
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,75 @@
+"""What an experiment trains on, opened, checked and measured before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landweave.contract import Contract
+from landweave.data.dataset import Chosen, Dataset, Task
+from landweave.errors import DataError
+from landweave.files import write_json
+from landweave.run import checkpoint
+from landweave.run.experiment import Experiment
+from landweave.sample import Image
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an experiment trains on, opened and measured once."""
+
+    dataset: Dataset
+    task: str
+    kind: Task
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    contract: Contract
+    like: dict[str, Image]
+
+
+def open_data(experiment: Experiment) -> tuple[Dataset, str]:
+    """Open the data of an experiment: the chosen sensors, the labelled fraction, and the task.
+
+    Raises:
+        LandweaveError: anything wrong with the data or the choice.
+    """
+    from landweave.data.splits import labelled_places
+
+    base = experiment.data.open()
+    task = experiment.data.choose_task(base)
+    labelled = labelled_places(base, task, experiment.data.fraction, experiment.data.seed)
+    return Chosen(base, experiment.data.choices, labelled), task
+
+
+def gather(experiment: Experiment, folder: Path) -> Material:
+    """Open the data and measure (or read back) their statistics."""
+    from landweave.data.load import templates
+    from landweave.data.stats import contract_of
+
+    dataset, task = open_data(experiment)
+    train, validation = dataset.of_split("train"), dataset.of_split("validation")
+    known = folder / "contract.json"
+    if known.is_file():
+        contract = Contract.from_json(checkpoint.read_json(known))
+    else:
+        contract = contract_of(dataset, train)
+        write_json(known, contract.to_json())
+    if not any(dataset.places[i].labelled and dataset.classes(i, task) is not None for i in train):
+        raise DataError("no training place has a known label", where=dataset.where, fix=f"label `{task}` in some rows")
+    return Material(
+        dataset,
+        task,
+        dataset.tasks[task],
+        tuple(_useful(experiment, dataset, train)),
+        tuple(validation),
+        contract,
+        templates(dataset, train),
+    )
+
+
+def _useful(experiment: Experiment, dataset: Dataset, train: Sequence[int]) -> Sequence[int]:
+    """Places outside the labelled fraction are read only by methods that learn from unlabelled places."""
+    if experiment.method.unlabelled == "rest":
+        return train
+    return [i for i in train if dataset.places[i].labelled]
