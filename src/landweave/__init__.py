@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from landweave.run.experiment import Experiment as Experiment
     from landweave.run.experiment import recipe as recipe
     from landweave.run.experiment import recipes as recipes
-        from landweave.run.predict import Run as Run
+    from landweave.run.predict import Run as Run
     from landweave.run.predict import open_run as open_run
     from landweave.run.train import train as train
     from landweave.sample import Batch as Batch
