@@ -167,7 +167,10 @@ class RicoHDL:
 
     def codes(self, patch: str, grid: Grid) -> tuple[NDArray[Any], Grid, str]:
         """Read the reference map."""
-        codes = self.database.bands(f"{patch}_reference_map")["Data"]
+        found = self.database.bands(f"{patch}_reference_map")
+        if "Data" not in found:
+            raise DataError(f"the reference map of `{patch}` lacks its entry Data", where=self.database.folder)
+        codes = found["Data"]
         return codes, grid.scaled(*codes.shape), f"{self.database.folder} ({patch})"
 
 

@@ -191,7 +191,8 @@ def places(index: Index) -> list[Place]:
     x, y = (parts.field(k).cast(pa.int64()).to_numpy(zero_copy_only=False) for k in ("x", "y"))
     zone, north, left, top = (np.array([getattr(t, k) for t in found])[at] for k in ("zone", "north", "left", "top"))
     lon, lat = mgrs.lonlat(zone, north, left + (x + 0.5) * SIDE, top - (y + 0.5) * SIDE)
-    groups = [patch.rsplit("_", 2)[0] for patch in index.patches]
+    products: dict[str, str] = {}  # one text a product, not one a place
+    groups = [products.setdefault(p, p) for p in (patch.rsplit("_", 2)[0] for patch in index.patches)]
     rows = zip(index.patches, index.splits, groups, lon.tolist(), lat.tolist(), strict=True)
     return [Place(*row) for row in rows]
 
