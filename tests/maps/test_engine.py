@@ -242,6 +242,14 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     assert [d for d, _ in calls] == [4, 8, 12, 16]
 
 
+def test_the_result_is_told_in_lines_and_as_json(tmp_path: Path) -> None:
+    found = map_scene(Fake(contract(radar=True)), {"s2-l2a": optical(tmp_path / "a.tif", 20, 20)}, tmp_path / "m.tif")
+    text = "\n".join(found.lines())
+    for word in ("no image of s1-rtc-gamma0", "20 x 20 pixels", "m.tif", "m.qml", "%"):
+        assert word in text
+    assert json.loads(json.dumps(found.to_json()))["shape"] == [20, 20]
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "match"),
     [

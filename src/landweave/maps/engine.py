@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from landweave.errors import ConfigError
+from landweave.files import write_text
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.maps import qml
@@ -50,6 +52,38 @@ class MapResult:
     notes: tuple[str, ...]
     windows: int
     seconds: float
+
+    def lines(self) -> list[str]:
+        """The result for a terminal."""
+        height, width = self.grid.shape
+        found = sorted(self.shares.items(), key=lambda row: -row[1])
+        cover = ", ".join(f"{name} {share:.1%}" for name, share in found[:8])
+        nothing = f"; {self.unknown:.1%} of the pixels are 255, as no sensor saw them" if self.unknown else ""
+        more = [f"wrote {self.probabilities} (probabilities)"] if self.probabilities else []
+        return [
+            *(f"note: {n}" for n in self.notes),
+            f"{height} x {width} pixels from {self.windows} windows in {self.seconds:.1f} s: "
+            f"{cover or 'no class'}{nothing}",
+            f"wrote {self.path} (with {self.style.name} for QGIS)",
+            *more,
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "map": str(self.path),
+            "style": str(self.style),
+            "probabilities": str(self.probabilities) if self.probabilities else None,
+            "crs": self.grid.crs,
+            "transform": self.grid.transform,
+            "shape": self.grid.shape,
+            "shares": dict(self.shares),
+            "unknown": self.unknown,
+            "unseen sensors": list(self.unseen),
+            "notes": list(self.notes),
+            "windows": self.windows,
+            "seconds": round(self.seconds, 2),
+        }
 
 
 def map_scene(
@@ -121,8 +155,8 @@ def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str]) -> Pat
         if more:
             more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE")
         writer.finish(descriptions=[run.task], tags=tags, classes=classes)
-    qml.write_text(path.with_suffix(".qml"), qml.qml(classes))
-    qml.write_text(path.with_name(f"{path.name}.aux.xml"), qml.aux(classes))
+    write_text(path.with_suffix(".qml"), qml.qml(classes))
+    write_text(path.with_name(f"{path.name}.aux.xml"), qml.aux(classes))
     return second
 
 

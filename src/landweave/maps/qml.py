@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 Row = tuple[int, str, str]
 """The value in the map, the name and the colour (`#rrggbb`) of a class."""
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path
 
 
 def qml(classes: Sequence[Row]) -> str:
