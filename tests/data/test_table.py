@@ -273,7 +273,7 @@ def bad_table(tmp_path: Path, fault: str) -> Any:
         "folder": "no such table", "missing": "no such file", "text": "text.tif: not a raster", "cut": "truncated",
         "count": "a.tif: 2 bands, but dem has 1", "nan": "nan.tif: label has NaN", "value": "l.tif: label value 7",
         "crs": "other.tif: in EPSG:32632, but", "far": "far.tif: covers other ground", "shifted": "covers other ground",
-        "dates": "2 dates for 1 paths", "date": "`May`", "column": "did you mean `split`", "part": "did you mean `bands`",
+        "dates": "2 dates for 1 paths", "date": "`May`", "column": "mean `split`", "part": "did you mean `bands`",
         "label": "label:<task>", "sensor": "did you mean `s2-l2a`", "split": "did you mean `validation`",
         "noname": "no name", "twice": "stands twice", "window": "outside the raster", "half": "a window needs",
         "number": "`big`",
