@@ -14,8 +14,9 @@ from landweave.config import override, parse
 from landweave.data.dataset import SPLITS, Dataset, Split
 from landweave.errors import ConfigError, did_you_mean
 from landweave.files import write_json
+from landweave.metrics import skills
 from landweave.run.predict import Run, open_run
-from landweave.run.score import Scorer, monitor_of
+from landweave.run.score import PLACE_SCORES, Scorer
 from landweave.sample import Batch
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def evaluate(
             place = scene.dataset.places[scene.scored[len(places)]]
             alone = Scorer(task, scored=trained)
             alone.add_place(label, found, b)
-            score = alone.scores().get(monitor_of("", run.kind, place=True), math.nan)
+            score = alone.scores()[PLACE_SCORES[run.kind]]
             places.append(
                 {
                     "name": name,
@@ -177,6 +178,7 @@ def _result(
         ],
         "n_places": len(places),
         "n": own.n,
+        "place_score": PLACE_SCORES[run.kind],
         "scores": clean(scores),
         "per_class": [clean(row) for row in own.per_class()],
         "confusion": own.confusion(),
@@ -184,7 +186,7 @@ def _result(
             r.name: {"scores": clean(scorers[r.name].scores()), "confusion": scorers[r.name].confusion()}
             for r in references
         },
-        "skill": clean(own.skill(scores, trivial)),
+        "skill": clean(skills(scores, trivial)),
         "places": places,
     }
 

@@ -150,9 +150,7 @@ class Fitting(L.LightningModule):
         """Add up over processes, and keep the scores of the epoch."""
         assert self._scorer is not None
         if self.trainer.world_size > 1:
-            self._scorer.merge_with(lambda t: self.trainer.strategy.reduce(t.to(self.device), reduce_op="sum").cpu())
-        if self.trainer.sanity_checking:
-            return
+            self._scorer.add_up()
         self.scores = self._scorer.scores()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
