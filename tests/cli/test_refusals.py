@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,26 @@ def table(clean: Path, tmp_path: Path) -> Path:
 
 
 def refuse(*words: object, names: tuple[str, ...], code: int = 1) -> str:
+    start = time.perf_counter()
     done = run(*words)
     text = done.stderr.strip()
+    _log(os.environ.get("PYTEST_CURRENT_TEST", ""), time.perf_counter() - start, text, done.returncode)
     assert done.returncode == code, (done.returncode, done.stdout[-500:], text[-2000:])
     assert "Traceback" not in done.stdout + done.stderr
     assert len(text.splitlines()) <= 10, text
     for name in names:
         assert name in text, (name, text)
     return text
+
+
+def _log(test: str, seconds: float, text: str, code: int) -> None:
+    """For `make evidence NAME=spine`: how long each refusal took, and how long it is."""
+    target = os.environ.get("LANDWEAVE_REFUSALS")
+    if target:
+        name = test.split("::")[-1].split(" ")[0].removeprefix("test_").replace("_", " ")
+        row = {"case": name, "seconds": round(seconds, 2), "lines": len(text.splitlines()), "exit": code}
+        with Path(target).open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def train(table: Path, *changes: str, names: tuple[str, ...], code: int = 1) -> str:
@@ -136,8 +150,18 @@ def test_linear_input_that_says_so_is_converted(trained: Path, clean: Path, tmp_
     db = raster.read(clean.parent / "s1_0.tif")
     raster.write(tmp_path / "linear.tif", (10 ** (db.data / 10)).astype(np.float32), db.grid)
     optical = ("--image", f"s2-l2a={clean.parent / 's2_0.tif'}")
-    one = run("map", trained, *optical, "--image", f"s1-rtc-gamma0={clean.parent / 's1_0.tif'}", "--out", tmp_path / "a.tif")
-    two = run("map", trained, *optical, "--image", f"s1-rtc-gamma0-linear={tmp_path / 'linear.tif'}", "--out", tmp_path / "b.tif")
+    one = run(
+        "map", trained, *optical, "--image", f"s1-rtc-gamma0={clean.parent / 's1_0.tif'}", "--out", tmp_path / "a.tif"
+    )
+    two = run(
+        "map",
+        trained,
+        *optical,
+        "--image",
+        f"s1-rtc-gamma0-linear={tmp_path / 'linear.tif'}",
+        "--out",
+        tmp_path / "b.tif",
+    )
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr
     assert (raster.read(tmp_path / "a.tif").data == raster.read(tmp_path / "b.tif").data).mean() > 0.99
 
