@@ -1,0 +1,133 @@
+"""The curves of a report as SVG text that stands inside a page and takes the page's colours, light or dark.
+
+Only matplotlib code is here. It draws with placeholder colours, which are then replaced by CSS variables.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+INK = "#010203"
+SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004")
+"""Placeholders of `--s1` ... `--s4` of the page."""
+FONT = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot. `weights` scales the area of its points, where given."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    weights: Sequence[float] = ()
+    dashed: bool = False
+
+
+def curves(losses: Sequence[Line], scores: Sequence[Line], *, salt: str) -> str:
+    """Loss and validation scores against the epoch, side by side."""
+    sides = [(losses, "loss"), (scores, "validation score")]
+    shown = [(lines, title) for lines, title in sides if lines]
+    figure, axes = _figure(len(shown), (4.6 * len(shown), 2.9))
+    for ax, (lines, title) in zip(axes, shown, strict=True):
+        for i, line in enumerate(lines):
+            mark = "o" if len(line.x) < 25 else None
+            style = "--" if line.dashed else "-"
+            ax.plot(line.x, line.y, style, marker=mark, ms=3, lw=1.6, color=SERIES[i % 4], label=line.name)
+        ax.set_xlabel("epoch")
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if title != "loss":
+            ax.set_ylim(0, 1)
+        ax.legend(frameon=False, fontsize=8)
+    return _svg(figure, _words("Learning curves", [*losses, *scores]), salt)
+
+
+def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
+    """A score against the distance to the nearest training place (km, logarithmic where it spans much)."""
+    figure, (ax,) = _figure(1, (4.8, 3.0))
+    for i, line in enumerate(lines):
+        ax.plot(line.x, line.y, "--" if line.dashed else "-", lw=1.4, color=SERIES[i % 4], label=line.name)
+        most = max(line.weights, default=1)
+        ax.scatter(line.x, line.y, s=[12 + 80 * w / most for w in line.weights], color=SERIES[i % 4], lw=0)
+    xs = [x for line in lines for x in line.x if x > 0]
+    if xs and max(xs) / min(xs) > 20:
+        ax.set_xscale("symlog", linthresh=min(xs))
+        ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("distance to the nearest training place (km)")
+    ax.set_title(score, loc="left", fontsize=10)
+    ax.legend(frameon=False, fontsize=8)
+    return _svg(figure, _words(f"{score} against distance to the nearest training place", lines), salt)
+
+
+def split_bars(rows: Sequence[Mapping[str, Any]], *, score: str, salt: str) -> str:
+    """Scores under several kinds of split, each with a tick where the trivial predictor stands."""
+    figure, (ax,) = _figure(1, (4.2, 0.8 + 0.55 * len(rows)))
+    for i, row in enumerate(reversed(rows)):
+        ax.barh(i, row["score"], height=0.55, color=SERIES[0])
+        ax.plot([row["trivial"]] * 2, [i - 0.38, i + 0.38], color=SERIES[1], lw=2.5)
+        ax.text(min(0.98, row["score"] + 0.02), i, f"{row['score']:.2f}", va="center", fontsize=9, color=INK)
+    ax.set_yticks(range(len(rows)), [str(row["name"]) for row in reversed(rows)])
+    ax.set_xlim(0, 1.08)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    ax.set_title(f"{score}; the tick is the trivial predictor", loc="left", fontsize=10)
+    ax.tick_params(axis="y", length=0)
+    told = ", ".join(f"{r['name']} {r['score']:.2f} (trivial {r['trivial']:.2f})" for r in rows)
+    return _svg(figure, f"{score} by kind of split: {told}", salt)
+
+
+def _figure(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style = {
+        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+    }  # fmt: skip
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, count, squeeze=False)[0]
+        for ax in axes:
+            ax.grid(visible=True, color=INK, alpha=0.12, lw=0.6)
+            ax.set_axisbelow(True)
+            ax.set_facecolor("none")
+    return figure, axes
+
+
+def _svg(figure: Any, words: str, salt: str) -> str:
+    """The figure as an `svg` element with a text alternative, in the page's own colours and font."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg\b[^>]*?) width="([\d.]+)pt"', r'\1 style="width:\2pt;stroke-linejoin:round"', text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) height="[\d.]+pt"', r"\1", text, count=1)
+    text = re.sub(r"<style.*?</style>", "", text, count=1, flags=re.DOTALL)  # it would rule the whole page
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{salt}-", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", FONT, _colored(text))
+    label = escape(words, quote=True)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _colored(text: str) -> str:
+    for i, color in enumerate(SERIES, 1):
+        text = text.replace(color, f"var(--s{i})")
+    return text.replace(INK, "currentColor")
+
+
+def _words(title: str, lines: Sequence[Line]) -> str:
+    """A text alternative: each line with its first and last value."""
+    told = [f"{line.name} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines if line.y]
+    return f"{title}: " + "; ".join(told)

@@ -1,0 +1,172 @@
+"""One self-contained HTML page on a run: nothing is loaded from elsewhere, so it can be sent on and printed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from landweave.errors import DataError, LandweaveError, RunError
+from landweave.files import write_json, write_text
+from landweave.reports import page
+from landweave.reports.examples import Example, collect_examples
+from landweave.reports.pictures import data_uri
+
+if TYPE_CHECKING:
+    from landweave.run.evaluate import Scene
+    from landweave.run.predict import Run
+
+Path_ = str | os.PathLike[str]
+EXAMPLES = 6
+MOST_LEAK_PLACES = 800
+
+
+def report(
+    run: Path_,
+    *,
+    maps: Sequence[Path_] = (),
+    out: Path_ | None = None,
+    examples: int = EXAMPLES,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Open a run and its data, draw examples, measure the leak meter, and write the page.
+
+    Where the data are not there any more, the page says so, and shows what the run folder alone holds.
+
+    Args:
+        run: a finished run folder.
+        maps: maps to show; by default those that lie in the folder.
+        out: the page; `report.html` in the folder by default.
+        examples: how many places to show.
+        say: told what is being done.
+
+    Raises:
+        RunError: the run is unfinished or damaged.
+        DataError: one of `maps` is not a map of landweave.
+    """
+    from landweave.run.evaluate import reopen
+    from landweave.run.predict import open_run
+
+    tell = say or (lambda _: None)
+    opened, notes = open_run(run), {}
+    shown: list[Example] = []
+    found = page.evaluations(Path(run))
+    split = found[0]["split"] if found else "validation"
+    try:
+        scene = reopen(opened, split)
+        tell(f"examples from the {split} places")
+        scores = {p["name"]: p["score"] for p in found[0]["places"]} if found else None
+        shown = collect_examples(opened, scene.dataset, scene.scored, examples, scores=scores)
+        tell("leak meter: random, block and group splits")
+        _measure_leak(opened, scene, found[0] if found else None)
+    except LandweaveError as error:
+        notes["data"] = f"The data of this run could not be read again: {error.what}"
+        tell(f"note: {notes['data']}")
+    return write_report(Path(run), out=Path(out) if out else None, maps=maps, examples=shown, notes=notes)
+
+
+def _measure_leak(run: Run, scene: Scene, evaluation: dict[str, Any] | None) -> None:
+    """Write `leak.json` unless it is there and no older than the evaluation that it uses."""
+    from landweave.run.leak import leak
+
+    target = run.folder / "leak.json"
+    source = run.folder / f"evaluation-{evaluation['split']}.json" if evaluation else run.folder / "config.json"
+    if target.is_file() and target.stat().st_mtime >= source.stat().st_mtime:
+        return
+    places = evaluation["places"] if evaluation else ()
+    write_json(target, leak(scene.dataset, run.task, train=scene.train, places=places, most=MOST_LEAK_PLACES))
+
+
+def write_report(
+    folder: Path,
+    *,
+    out: Path | None = None,
+    maps: Sequence[Path_] = (),
+    examples: Sequence[Example] = (),
+    notes: dict[str, str] | None = None,
+) -> Path:
+    """Write the page from the files of a run folder; what is missing is said, with the command that makes it.
+
+    Raises:
+        RunError: no `config.json`, or a damaged file.
+        DataError: one of `maps` is not a map of landweave.
+    """
+    config = page.read(folder / "config.json")
+    if config is None:
+        raise RunError("not a finished run (no config.json)", where=folder, fix="train it: landweave train ... --out")
+    found = page.evaluations(folder)
+    main = found[0] if found else None
+    leak = page.read(folder / "leak.json")
+    text = _template().render(
+        name=folder.resolve().name,
+        config=config,
+        facts=page.facts(config),
+        sensors=page.sensors(config),
+        main=main,
+        headline=page.headline(main) if main else None,
+        cautions=page.cautions(main) if main else [],
+        averages=page.averages(main) if main else None,
+        classes=page.classes(main) if main else None,
+        confusions=page.confusions(main) if main else None,
+        others=[e for e in found[1:] if page.headline(e)],
+        head=page.headline,
+        curves=page.curves(page.history(folder), config["kind"]),
+        examples=examples,
+        maps=_maps(folder, maps),
+        leak=leak,
+        plots=page.leak_figures(leak),
+        commands=page.commands(folder, config, main),
+        versions=page.read(folder / "versions.json") or {},
+        settings=_settings(folder),
+        notes=notes or {},
+    )
+    return write_text(out or folder / "report.html", text)
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    def number(value: float | None, digits: int = 3) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    source = (files("landweave") / "reports" / "template.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = number
+    environment.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    return environment.from_string(source)
+
+
+def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
+    """Quicklooks of the maps that are given, or of those in the folder."""
+    from landweave.maps.cog import quicklook
+
+    out = []
+    for path in given or sorted(folder.glob("*.tif")):
+        try:
+            look = quicklook(path)
+        except DataError:
+            if given:
+                raise
+            continue  # probabilities, or somebody's own raster
+        shares = sorted(((look.shares[v], n, c) for v, n, c in look.classes if look.shares[v] > 0), reverse=True)
+        height, width = look.grid.shape
+        told = ", ".join(f"{n} {s:.0%}" for s, n, _ in shares[:5])
+        out.append(
+            {
+                "file": Path(path).name,
+                "uri": data_uri(look.picture()),
+                "alt": f"Land-cover map {Path(path).name}: {told}",
+                "size": f"{height} × {width} pixels of {look.grid.pixel[0]:g}",
+                "crs": look.grid.crs if len(look.grid.crs) < 20 else "",
+                "classes": [{"name": n, "color": c, "share": s} for s, n, c in shares],
+                "tags": look.tags,
+            }
+        )
+    return out
+
+
+def _settings(folder: Path) -> str:
+    path = folder / "experiment.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
