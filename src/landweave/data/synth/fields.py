@@ -54,7 +54,7 @@ def rehash(h: U32, key: int) -> U32:
 
 def uniform(h: U32) -> F32:
     """Hash bits as numbers in (0, 1)."""
-    return ((h >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+    return ((h >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
 
 
 @lru_cache(maxsize=16)

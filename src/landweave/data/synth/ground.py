@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ from landweave.data.synth.spectra import INDEX
 from landweave.data.synth.zones import DRAWN, NONE, ZONE, ZONES
 
 Bytes = NDArray[np.uint8]
+LINES = len(ZONES) - len(DRAWN)
+"""Zones below this index lie where relief, a river or a road puts them, whatever the cell."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,25 @@ class Land:
 
 @dataclass(frozen=True)
 class Surface:
-    """Materials at fine points (H W), and what sets their parcel apart from others of its kind."""
+    """Materials at fine points (H W), and what sets a parcel or a crown apart from others of its kind.
+
+    `crown` is True on an element and False in the gap between two; `patch` is the smooth field of natural land.
+    """
 
     material: Bytes
     parcel: U32
     element: U32
+    crown: NDArray[np.bool_]
+    patch: F32
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Metres from a parcel's corner, along and across, and its own bits (H W)."""
+
+    u: F32
+    v: F32
+    bits: U32
 
 
 class Ground:
@@ -71,7 +88,7 @@ class Ground:
     def __init__(self, seed: int, params: Params) -> None:
         self.seed, self.p = seed, params
         self._parcels, self._elements = zones.parcel_table().ravel(), zones.element_table().ravel()
-        self._sizes = zones.sizes()
+        self._sizes, self._natural = zones.sizes(), zones.natural()
 
     def key(self, *words: object) -> int:
         """The key of one field of this seed."""
@@ -103,7 +120,8 @@ class Ground:
         for wave, height in p.octaves[:3]:
             e += height * noise_at(x, y, wave, [self.key("relief", wave)])[0]
         wave, height, start = p.mountain
-        return e + np.float32(height) * np.maximum(noise_at(x, y, wave, [self.key("mountain")])[0] - start, 0)
+        peaks = np.maximum(noise_at(x, y, wave, [self.key("mountain")])[0] - np.float32(start), 0)
+        return np.asarray(e + np.float32(height) * peaks, np.float32)
 
     def _line(self, x: F64, y: F64, name: str, wave: tuple[float, float, float]) -> tuple[F32, F32]:
         """A field whose zero line is a river or a road, and the length of its gradient a metre."""
@@ -127,26 +145,28 @@ class Ground:
         row[near] = np.arange(near.size)
         i, j, seed = i[near], j[near], row[seed]
         ju, jv = seed_offsets(i, j, key)
-        east, north = (i + ju) * p.cell, (j + jv) * p.cell
+        east, north = (np.asarray((a + b) * p.cell, np.float64) for a, b in ((i, ju), (j, jv)))
         bits = lattice_hash(i, j, self.key("cell bits"))
         first, second = self._draw(east, north, bits, self.region(float(x.mean()), float(y.mean())))
         block, other = first[seed], second[seed]
         e = self.elevation(x, y)
         block = self._shores(x, y, e, block)
-        other = np.where(block < len(ZONES) - len(DRAWN), block, other)
+        other = np.where(block < LINES, block, other)
         return Land(self._overlay(x, y, block), block, other, seed, bits, east, north)
 
     def _draw(self, x: F64, y: F64, bits: U32, region: Region) -> tuple[Bytes, Bytes]:
         """The likeliest and the second likeliest zone of each cell (N): log odds + clumping + Gumbel noise."""
         p = self.p
         e = self._elevation_at(x, y)
-        moist, urban = noise_at(x, y, p.climate_wave, [self.key("moist"), self.key("urban")])
+        climate = [self.key(name) for name in ("moist", "urban", "wild")]
+        moist, urban, wild = noise_at(x, y, p.climate_wave, climate)
         clump = noise_at(x, y, p.clump_wave, [self.key("clump", i) for i in DRAWN])
         high = np.maximum(e - 250, 0) / 1000
         score = np.empty((len(DRAWN), x.size), np.float32)
         for row, i in enumerate(DRAWN):
             z = ZONES[i]
             odds = (z.base or 0.0) + z.moist * moist + z.urban * urban + z.warm * region.warm + z.high * high
+            odds = odds + z.wild * wild
             draw = -np.log(-np.log(uniform(rehash(bits, i + 1))))
             score[row] = odds + region.taste[i] + p.clump * clump[row] + p.gumbel * draw
         marsh = DRAWN.index(ZONE["salt marsh"])
@@ -192,18 +212,23 @@ class Ground:
         at = lattice_hash(_index(x, step), _index(y, step)[:, None], self.key("shake"))
         shake_x, shake_y = uniform(at) - np.float32(0.5), uniform(rehash(at, 1)) - np.float32(0.5)
         fx, fy = x[None] + shake_x * step, y[:, None] + shake_y * step
-        u, v, parcel = self._parcel(fx, fy, land)
+        parcel = self._parcel(fx, fy, land)
+        coarse, fine = self.p.patch
+        patch = np.float32(0.85) * noise(x, y, coarse, self.key("patch"))
+        patch += np.float32(0.53) * noise(x, y, fine, self.key("patch", "fine"))
+        natural = self._natural.take(land.zone)
+        draw = np.where(natural, _quantile_byte(patch), parcel.bits >> np.uint32(24)).astype(np.int32)
         z = land.zone.astype(np.int32) * 256
-        material = self._parcels.take(z + (parcel >> np.uint32(24)).astype(np.int32))
-        element, disc = self._element(fx, fy)
+        material = self._parcels.take(z + draw)
+        element, crown = self._element(fx, fy)
         over = self._elements.take(z + ((element >> np.uint32(3)) & np.uint32(255)).astype(np.int32))
-        material = np.where(disc & (over != NONE), over, material)
-        self._built(material, land.zone, u, v, parcel, disc)
+        material = np.where(crown & (over != NONE), over, material)
+        self._built(material, element, crown, land.zone, parcel)
         self._verge(material, land, x, y)
-        return Surface(material, parcel, element)
+        return Surface(material, parcel.bits, element, crown, np.where(natural, patch, np.float32(0)))
 
-    def _parcel(self, fx: F64, fy: F64, land: Land) -> tuple[F32, F32, U32]:
-        """Metres from the corner of the parcel along and across, and the parcel's own bits."""
+    def _parcel(self, fx: F64, fy: F64, land: Land) -> Parcel:
+        """The parcel of each point. What relief, rivers and roads put there knows no cell: one parcel a world."""
         angle = np.pi * uniform(rehash(land.bits, 31))
         cos, sin = np.cos(angle).astype(np.float32)[land.seed], np.sin(angle).astype(np.float32)[land.seed]
         dx, dy = (fx - land.east[land.seed]).astype(np.float32), (fy - land.north[land.seed]).astype(np.float32)
@@ -213,7 +238,8 @@ class Ground:
         u = (dx * cos + dy * sin) / length + np.float32(0.37) * row
         col = np.floor(u)
         bits = lattice_hash(col.astype(np.int32), row.astype(np.int32), land.bits[land.seed])
-        return (u - col) * length, (v - row) * width, bits
+        bits = np.where(land.zone < LINES, np.uint32(self.key("one parcel")), bits)
+        return Parcel((u - col) * length, (v - row) * width, bits)
 
     def _element(self, fx: F64, fy: F64) -> tuple[U32, NDArray[np.bool_]]:
         """One disc (a crown, a bush, a gap) in each square: its bits, and whether the point lies in it."""
@@ -227,24 +253,24 @@ class Ground:
         dy = (ey - iy).astype(np.float32) - radius - room * uniform(rehash(bits, 3))
         return bits, dx * dx + dy * dy < radius * radius
 
-    def _built(
-        self, material: Bytes, zone: Bytes, u: F32, v: F32, parcel: U32, disc: NDArray[np.bool_]
-    ) -> None:
-        """Streets, houses and halls, in place."""
+    def _built(self, material: Bytes, element: U32, crown: NDArray[np.bool_], zone: Bytes, parcel: Parcel) -> None:
+        """Streets, houses and halls, in place: each roof is one element."""
         town = np.nonzero(zone == ZONE["urban"])
         if town[0].size:
-            material[town] = self._town(material[town], u[town], v[town], parcel[town])
+            u, v, h = parcel.u[town], parcel.v[town], parcel.bits[town]
+            material[town], lot = self._town(material[town], u, v, h)
+            roof = material[town] != INDEX["grass"]
+            element[town], crown[town] = np.where(roof, lot, element[town]), roof | crown[town]
         works = np.nonzero(zone == ZONE["industrial"])
         if works[0].size:
-            a, b, h = u[works], v[works], parcel[works]
-            roof = np.array([INDEX[n] for n in ("metal roof", "concrete", "slate roof", "metal roof")], np.uint8)
-            hall = (a > 30) & (a < 70 + 85 * uniform(h)) & (b > 24) & (b < 60 + 50 * uniform(rehash(h, 2)))
-            lawn = (a < 14) & disc[works]
-            m = np.where(hall, roof[(h >> np.uint32(9)) & 3], material[works])
+            u, v, h = parcel.u[works], parcel.v[works], parcel.bits[works]
+            lawn = (u < 14) & crown[works]
+            m = _halls(material[works], u, v, h)
             material[works] = np.where(lawn, INDEX["grass"], m)
+            element[works], crown[works] = h, True
 
-    def _town(self, garden: Bytes, u: F32, v: F32, parcel: U32) -> Bytes:
-        """Blocks of 84 x 60 m between streets of 8 m, in lots of 14 x 30 m, a house on most."""
+    def _town(self, garden: Bytes, u: F32, v: F32, parcel: U32) -> tuple[Bytes, U32]:
+        """Blocks of 84 x 60 m between streets, in lots of 14 x 30 m, a house on most; and the bits of the lot."""
         lot, row = np.floor((u - 8) / 14), np.floor((v - 6) / 30)
         h = lattice_hash(lot.astype(np.int32), row.astype(np.int32), parcel)
         dense = 0.55 + 0.45 * uniform(rehash(parcel, 5))
@@ -254,7 +280,7 @@ class Ground:
         pool = (a > 3) & (a < 9) & (b > 25) & (b < 28.5) & (uniform(rehash(h, 3)) < 0.07)
         out = np.where(house, roof, garden)
         out = np.where(pool, INDEX["pool"], out)
-        return np.where((u < 8) | (v < 6), INDEX["asphalt"], out).astype(np.uint8)
+        return np.where((u < 8) | (v < 6), INDEX["asphalt"], out).astype(np.uint8), h
 
     def _verge(self, material: Bytes, land: Land, x: F64, y: F64) -> None:
         """Grass and trees beside a motorway, in place: it is never wider than this."""
@@ -268,3 +294,27 @@ class Ground:
 
 def _index(x: F64, step: float) -> Ints:
     return np.floor(x / step).astype(np.int64)
+
+
+def _halls(yard: Bytes, u: F32, v: F32, parcel: U32) -> Bytes:
+    """One hall in each parcel of industry, of its own size and roof."""
+    roofs = np.array([INDEX[n] for n in ("metal roof", "concrete", "slate roof", "metal roof")], np.uint8)
+    wide, deep = 70 + 85 * uniform(parcel), 60 + 50 * uniform(rehash(parcel, 2))
+    hall = (u > 30) & (u < wide) & (v > 24) & (v < deep)
+    return np.where(hall, roofs[(parcel >> np.uint32(9)) & np.uint32(3)], yard).astype(np.uint8)
+
+
+_STEPS = np.arange(-3.5, 3.5001, 0.02)
+
+
+@lru_cache(maxsize=1)
+def _bytes_of_normal() -> NDArray[np.uint8]:
+    from scipy.stats import norm
+
+    return np.asarray(norm.cdf(_STEPS) * 256, np.float64).clip(0, 255).astype(np.uint8)
+
+
+def _quantile_byte(z: F32) -> NDArray[np.uint8]:
+    """A standard normal field as a byte that is evenly distributed: its quantile."""
+    at = ((z + np.float32(3.5)) * np.float32(50)).clip(0, _STEPS.size - 1)
+    return np.asarray(_bytes_of_normal().take(at.astype(np.int32)), np.uint8)

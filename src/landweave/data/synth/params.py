@@ -37,38 +37,41 @@ class Params:
     marsh_height: float = 9.0  # cells below, at the coast, are salt marsh
 
     # zones: spacing of cells (the square root of the minimum mapping unit), bending of their borders
-    cell: float = 470.0
+    cell: float = 520.0
     bend: tuple[tuple[float, float], ...] = ((420, 45.0), (120, 9.0))
     climate_wave: float = 6_500.0  # of moisture and of settlement
     clump_wave: float = 1_500.0  # neighbouring cells favour the same zone
     clump: float = 1.35
     gumbel: float = 0.55
-    region_taste: float = 0.7  # spread of each zone's log odds between regions
+    region_taste: float = 0.5  # spread of each zone's log odds between regions
 
     # within a zone
+    patch: tuple[float, float] = (75.0, 21.0)  # wavelengths of the patches of natural land
     element: float = 7.0  # side of the square that holds one crown
     parcel_light: float = 0.15  # log brightness of a parcel
     parcel_tilt: float = 0.14  # log slope over the spectrum
     parcel_vigour: float = 0.16  # greenness factor
     parcel_days: float = 9.0  # season
-    parcel_db: float = 1.1
-    zone_light: float = 0.10
-    zone_db: float = 0.8
+    parcel_db: float = 0.8
+    patch_light: float = 0.07  # log brightness over natural land
+    gap: float = 0.6  # textures darker between crowns
+    zone_light: float = 0.08
+    zone_db: float = 0.5
 
     # regions: squares of the military grid
     region: float = 100_000.0
-    region_gain: float = 0.07
-    region_tilt: float = 0.09
-    region_band: float = 0.03
+    region_gain: float = 0.06
+    region_tilt: float = 0.07
+    region_band: float = 0.02
     region_days: float = 8.0
     region_warm_days: float = 14.0  # green-up is this much earlier in the warmest region
-    region_db: float = 0.8
+    region_db: float = 0.4
 
     # acquisition
-    haze: float = 0.012  # spread of path reflectance left in L2A at 0.49 micrometres
+    haze: float = 0.008  # spread of path reflectance left in L2A at 0.49 micrometres
     noise: float = 0.0025  # reflectance
     water_wind_db: float = 2.5  # spread of water's backscatter between dates
-    soil_moisture_db: float = 0.8
+    soil_moisture_db: float = 0.5
     looks: float = 4.4  # equivalent number of looks of Sentinel-1 IW GRD at 10 m
     noise_floor_db: tuple[float, float] = (-27.0, -29.0)  # noise equivalent of VV, VH
     misregistration: float = 0.35  # of a pixel, Sentinel-1 against Sentinel-2

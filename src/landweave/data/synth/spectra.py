@@ -7,7 +7,7 @@ publish; they were not resampled from library files. Checks against genuine imag
 [2] Meerdink et al. 2019, The ECOSTRESS spectral library version 1.0, Remote Sens. Environ. 230 (trees, grass, water,
     roofing, asphalt, concrete, snow).
 [3] Herold et al. 2004, Spectrometry for urban area remote sensing, Remote Sens. Environ. 91 (roofs, roads).
-[4] Genuine Sentinel-2 L2A tiles (the TerraMesh sample of IBM/terramind): means over water, trees, crops, built, bare, snow.
+[4] Genuine Sentinel-2 L2A tiles (TerraMesh sample of IBM/terramind): means over water, trees, crops, built, snow.
 [5] Veloso et al. 2017, Understanding the temporal behavior of crops using Sentinel-1 and Sentinel-2-like data for
     agricultural applications, Remote Sens. Environ. 199 (NDVI and C-band curves of cereals, rapeseed, maize,
     sunflower).
@@ -135,9 +135,8 @@ MATERIALS: tuple[Material, ...] = (
     Material("heath", "heath winter", (-12.0, -18.2), "heath", (-11.8, -17.6), (0.10, 0.90, 135, 16, 280, 18), 0.12),
     Material("vine", "light soil", (-10.0, -17.2), "vine", (-9.8, -16.2), (0.03, 0.90, 130, 12, 285, 12), 0.14),
     Material("reed", "dry reed", (-7.6, -16.4), "reed", (-7.8, -15.8), (0.08, 0.92, 138, 12, 280, 14), 0.12),
-    Material(
-        "salt marsh", "salt marsh winter", (-12.0, -19.8), "salt marsh", (-11.6, -19.0), (0.1, 0.9, 125, 15, 275, 18), 0.1
-    ),
+    Material("salt marsh", "salt marsh winter", (-12.0, -19.8), "salt marsh", (-11.6, -19.0),
+             (0.1, 0.9, 125, 15, 275, 18), 0.1),
 )  # fmt: skip
 
 INDEX = {m.name: i for i, m in enumerate(MATERIALS)}
@@ -146,8 +145,8 @@ VEGETATED = tuple(i for i, m in enumerate(MATERIALS) if m.green)
 
 def reflectances() -> tuple[F32, F32]:
     """Reflectance of every material, bare and green: two arrays of bands x materials."""
-    bare = np.array([SPECTRA[m.bare] for m in MATERIALS], np.float32).T / 1000
-    green = np.array([SPECTRA[m.green or m.bare] for m in MATERIALS], np.float32).T / 1000
+    bare = np.array([SPECTRA[m.bare] for m in MATERIALS], np.float32).T / np.float32(1000)
+    green = np.array([SPECTRA[m.green or m.bare] for m in MATERIALS], np.float32).T / np.float32(1000)
     return bare, green
 
 

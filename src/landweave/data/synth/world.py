@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landweave.data.synth import spectra
+from landweave.data.synth import Null, sky, spectra
 from landweave.data.synth.fields import (
     F32,
     F64,
@@ -24,25 +24,16 @@ from landweave.data.synth.fields import (
     gamma,
     key_of,
     lattice_hash,
-    noise,
     normal,
     rehash,
-    uniform,
 )
-from landweave.data.synth.ground import Bytes, Ground, Land, Surface
+from landweave.data.synth.ground import LINES, Bytes, Ground, Land, Region, Surface
 from landweave.data.synth.params import PARAMS, Params
 from landweave.data.synth.zones import ZONES
 from landweave.errors import ConfigError, did_you_mean
 
-Null = Literal["s1", "dates", "labels"]
 Level = Literal["surface", "l2a", "l1c"]
 
-# Clear-sky path reflectance and two-way transmittance of the 13 bands at the top of the atmosphere, rounded from the
-# 6S code (Vermote et al. 1997, IEEE TGRS 35) for a continental aerosol, optical depth 0.15, sun at 40 degrees.
-_PATH = np.array([105, 80, 48, 27, 22, 18, 16, 13, 12, 6, 1.2, 3, 1.5], np.float32) / 1000
-_THROUGH = np.array([0.78, 0.82, 0.86, 0.91, 0.90, 0.92, 0.94, 0.95, 0.96, 0.45, 0.012, 0.94, 0.90], np.float32)
-_CLOUD = np.array([650, 640, 630, 640, 645, 650, 655, 655, 655, 600, 350, 450, 340], np.float32) / 1000
-_LEAN = ((np.array(spectra.MICROMETRES) - 0.85) / 0.75).clip(-1, 1.4).astype(np.float32)  # what a tilt multiplies
 _WATER = np.array([m.name in ("sea", "lake", "river") for m in spectra.MATERIALS])
 _NAKED = np.array([not m.green and m.name in ("soil", "light soil", "mud") for m in spectra.MATERIALS])
 _DB = np.float32(np.log(10) / 10)
@@ -55,15 +46,28 @@ def _tables() -> tuple[F32, F32, F32, F32, F32, F32]:
     return bare, green - bare, dry, lush - dry, spectra.curves(), spectra.textures()
 
 
+def null_world(name: str | None) -> Null | None:
+    """Check the name of a null world.
+
+    Raises:
+        ConfigError: there is no such null world.
+    """
+    found: Null | None
+    for found in get_args(Null):
+        if found == name:
+            return found
+    if name is None:
+        return None
+    names = list(get_args(Null))
+    raise ConfigError(
+        f"unknown null world `{name}`{did_you_mean(name, names)}", where="null", fix=f"one of {', '.join(names)}"
+    )
+
+
 class World:
     """The land of one seed. `null` cuts one link (see the module); `params` are frozen, and only tests change them."""
 
     def __init__(self, seed: int, null: Null | None = None, *, params: Params = PARAMS) -> None:
-        if null is not None and null not in get_args(Null):
-            names = list(get_args(Null))
-            raise ConfigError(
-                f"unknown null world `{null}`{did_you_mean(null, names)}", where="null", fix=f"one of {', '.join(names)}"
-            )
         self.seed, self.null, self.params = seed, null, params
         self.ground = Ground(seed, params)
         self.other = Ground(key_of("unrelated", seed), params)
@@ -100,9 +104,11 @@ class World:
 class View:
     """One window of a world, looked at once. A rim of one pixel is looked at too, for slopes and shifts."""
 
-    def __init__(self, world: World, x: F64, y: F64, pixel: float, samples: int) -> None:
+    def __init__(
+        self, world: World, x: F64, y: F64, pixel: float, samples: int, *, ground: Ground | None = None
+    ) -> None:
         self.world, self.x, self.y, self.pixel, self.samples = world, x, y, pixel, samples
-        self.p, self.ground = world.params, world.ground
+        self.p, self.ground = world.params, ground or world.ground
         self.region = self.ground.region(float(x.mean()), float(y.mean()))
 
     @cached_property
@@ -130,11 +136,8 @@ class View:
 
     def landcover(self, *, lines: bool = True) -> Bytes:
         """The mapped zone that covers most of each pixel: H W. Without `lines`, what lies under rivers and roads."""
-        if self.world.null == "labels":
-            ground = self.world.other
-            zone = ground.mapped(ground.land(*self._fine), lines=lines)
-        else:
-            zone = self.ground.mapped(self.land, lines=lines)
+        source = self if self.world.null != "labels" else self._unrelated
+        zone = source.ground.mapped(source.land, lines=lines)
         present = np.flatnonzero(np.bincount(zone.ravel()))
         most, out = np.zeros((self.y.size, self.x.size), np.float32), np.zeros((self.y.size, self.x.size), np.uint8)
         for z in present:
@@ -160,30 +163,35 @@ class View:
 
     def _pixels(self, fine: F32, *, blur: bool = True, shift: tuple[float, float] = (0.0, 0.0)) -> F32:
         """Integrate fine points (..., with the rim) to pixels; `shift` in pixels, at most one sample."""
-        n, s = self.samples, np.float32(self.p.psf if blur else 0.0)
+        n = self.samples
         H, W = self.y.size * n, self.x.size * n
-        if blur:
-            down, right = (np.float32(v * n) for v in shift)
-            a, b, c, d = max(s - down / 2, 0), max(s + down / 2, 0), max(s - right / 2, 0), max(s + right / 2, 0)
-            fine = (1 - a - b) * fine[..., n : n + H, :] + a * fine[..., n - 1 : n - 1 + H, :] + b * fine[..., n + 1 : n + 1 + H, :]
-            fine = (1 - c - d) * fine[..., n : n + W] + c * fine[..., n - 1 : n - 1 + W] + d * fine[..., n + 1 : n + 1 + W]
-        else:
-            fine = fine[..., n : n + H, n : n + W]
+        if not blur:
+            return block_mean(fine[..., n : n + H, n : n + W], n)
+        (a, b), (c, d) = (self._sides(v * n) for v in shift)
+        here, up, down = (slice(n + k, n + k + H) for k in (0, -1, 1))
+        fine = (1 - a - b) * fine[..., here, :] + a * fine[..., up, :] + b * fine[..., down, :]
+        here, left, right = (slice(n + k, n + k + W) for k in (0, -1, 1))
+        fine = (1 - c - d) * fine[..., here] + c * fine[..., left] + d * fine[..., right]
         return block_mean(fine, n)
 
-    def _greenness(self, day: int, surface: Surface, *, season: bool) -> F32:
-        """Share of green matter at the fine points. `season` False: the radar's own world knows no null of dates."""
+    def _sides(self, shift: float) -> tuple[np.float32, np.float32]:
+        """Weights of the samples before and after: the point spread, moved by a part of a sample."""
+        s = self.p.psf
+        return np.float32(max(s - shift / 2, 0)), np.float32(min(max(s + shift / 2, 0), 1 - s))
+
+    def _greenness(self, day: int, surface: Surface, region: Region) -> F32:
+        """Share of green matter at the fine points."""
         p, curves = self.p, _tables()[4]
         late = normal(rehash(surface.parcel, 41)) * np.float32(p.parcel_days)
-        shift = p.region_days * float(normal(np.array([self.region.key], np.uint32))[0])
-        shift -= p.region_warm_days * self.region.warm
+        shift = p.region_days * float(normal(np.array([region.key], np.uint32))[0])
+        shift -= p.region_warm_days * region.warm
         when = np.clip(np.rint(day - shift - late), 0, 365).astype(np.int32)
         who = surface.material
-        if season and self.world.null == "dates":
+        if self.world.null == "dates":
             any_plant = np.array(spectra.VEGETATED, np.uint8)
             draw = any_plant[rehash(surface.parcel, 43) % np.uint32(any_plant.size)]
             who = np.where(np.isin(who, any_plant), draw, who)
-        g = curves.ravel().take(who.astype(np.int32) * 366 + when)
+        g = np.asarray(curves.ravel().take(who.astype(np.int32) * 366 + when), np.float32)
         g *= 1 + np.float32(p.parcel_vigour) * normal(rehash(surface.parcel, 42))
         return g
 
@@ -202,26 +210,32 @@ class View:
         """
         at = [spectra.BANDS.index(b) for b in bands]
         out = np.stack([self._reflected(day, at)]).reshape(len(at), self.y.size, self.x.size)
-        out = self._snowed(out, at, day)
-        out *= self._light(day)
+        out = sky.snowed(out, at, day, self.elevation(), self.p, warm=self.region.warm)
+        out *= sky.sunlight(*self._slope(), day)
         if level == "surface":
             return out
-        return self._through_air(out, at, day, level=level, cover=cover, year=year)
+        if cover > 0:
+            out = sky.clouded(out, at, *self.clouds(day, cover=cover, year=year))
+        weather = lattice_hash(np.array([day]), np.array([year]), self.region.key)
+        out = sky.through_air(out, at, weather, self.p, top=level == "l1c")
+        return sky.grained(out, at, self._pixel_hash("grain", day, year), self.p)
 
     def _reflected(self, day: int, at: Sequence[int]) -> F32:
         p, surface = self.p, self.surface
         bare, grown, _, _, _, texture = _tables()
         who, land = surface.material, self.land
-        g = self._greenness(day, surface, season=True)
+        g = self._greenness(day, surface, self.region)
         parcel = rehash(surface.parcel, 44)
-        own = texture.take(who) * normal(rehash(surface.element, 45))
+        crown = np.where(surface.crown, normal(rehash(surface.element, 45)), -np.float32(p.gap))
+        own = texture.take(who) * crown + np.float32(p.patch_light) * surface.patch
         cell = normal(rehash(land.bits, 46)) * np.float32(p.zone_light)
-        light = np.exp(own + np.float32(p.parcel_light) * normal(parcel) + cell[land.seed])
+        own += np.where(land.zone < LINES, np.float32(0), cell[land.seed])
+        light = np.exp(own + np.float32(p.parcel_light) * normal(parcel))
         tilt = np.float32(p.parcel_tilt) * normal(rehash(parcel, 47)) * light
         own_bits = lattice_hash(np.arange(13), np.zeros(1, np.int64), self.region.key)
         gain = np.exp(
             p.region_gain * normal(rehash(own_bits[:1], 1))
-            + p.region_tilt * normal(rehash(own_bits[:1], 2)) * _LEAN
+            + p.region_tilt * normal(rehash(own_bits[:1], 2)) * sky.LEAN
             + p.region_band * normal(own_bits)
         )
         rows = []
@@ -229,67 +243,16 @@ class View:
             value = grown[b].take(who)
             value *= g
             value += bare[b].take(who)
-            value *= light + _LEAN[b] * tilt
+            value *= light + sky.LEAN[b] * tilt
             rows.append(self._pixels(value) * np.float32(gain[b]))
         return np.stack(rows)
 
-    def _snowed(self, values: F32, at: Sequence[int], day: int) -> F32:
-        """Cover what lies above the snow line of the day, which summer lifts."""
-        winter, lift = self.p.season_snow
-        line = winter + lift * (1 - np.cos(2 * np.pi * (day - 30) / 365)) / 2 * 1.4 + 500 * self.region.warm
-        lying = np.clip((self._relief[1:-1, 1:-1] - np.float32(line)) / 120, 0, 1)
-        if not lying.any():
-            return values
-        white = 0.8 * np.array(spectra.SPECTRA["snow"], np.float32)[at] / 1000
-        share = 0.85 * lying * (values[: 1].mean(0) > 0.012)
-        return np.asarray(values * (1 - share) + white[:, None, None] * share, np.float32)
-
-    def _light(self, day: int) -> F32:
-        """Sunlight on the slope relative to level ground, softened (Minnaert, k = 0.5)."""
-        east, north = self._slope()
-        height = np.radians(40 - 22 * np.cos(2 * np.pi * (day + 10) / 365))
-        azimuth = np.radians(158.0)
-        flat = np.sin(height)
-        facing = flat - np.cos(height) * (np.sin(azimuth) * east + np.cos(azimuth) * north)
-        facing = facing / np.sqrt(1 + east * east + north * north)
-        return np.asarray(np.sqrt(np.clip(facing / flat, 0.15, 2.5)), np.float32)
-
     def clouds(self, day: int, *, cover: float, year: int = 0) -> tuple[F32, F32]:
         """Opacity of clouds and darkness of their shadows, 0 ... 1, at the pixels: H W each."""
-        from scipy.stats import norm
-
-        limit = np.float32(norm.isf(min(max(cover, 1e-6), 1 - 1e-6)))
-
-        def opacity(x: F64, y: F64) -> F32:
-            big, small = self.p.cloud_wave
-            keys = [self.ground.key("cloud", w, day, year) for w in (big, small)]
-            lump = np.float32(0.95) * noise(x, y, big, keys[0]) + np.float32(0.31) * noise(x, y, small, keys[1])
-            return np.clip((lump - limit) * np.float32(2.5) + np.float32(0.5), 0, 1)
-
+        keys = [self.ground.key("cloud", wave, day, year) for wave in self.p.cloud_wave]
         dx, dy = self.p.cloud_shift
-        return opacity(self.x, self.y), opacity(self.x + dx, self.y - dy)
-
-    def _through_air(
-        self, values: F32, at: Sequence[int], day: int, *, level: Level, cover: float, year: int
-    ) -> F32:
-        p = self.p
-        sky = lattice_hash(np.array([day]), np.array([year]), self.region.key)
-        if cover > 0:
-            cloud, shadow = self.clouds(day, cover=cover, year=year)
-            values = values * (1 - np.float32(0.55) * shadow * (1 - cloud))
-            values = values * (1 - cloud) + _CLOUD[at][:, None, None] * cloud
-        if level == "l1c":
-            thick = np.exp(0.25 * normal(sky)[0])
-            values = (_PATH[at] * thick)[:, None, None] + _THROUGH[at][:, None, None] * values
-        else:
-            lift = p.haze * normal(rehash(sky, 1))[0] * (0.49 / np.array(spectra.MICROMETRES, np.float32)[at]) ** 2
-            values = values + lift[:, None, None]
-        grain = self._pixel_hash("grain", day, year)
-        out = np.empty_like(values)
-        for i, b in enumerate(at):
-            small = np.float32(p.noise * (0.12 if spectra.BANDS[b] == "B10" else 1))
-            out[i] = values[i] + small * normal(rehash(grain.copy(), b + 1))
-        return np.maximum(out, np.float32(0.0001))
+        here = sky.clouds(self.x, self.y, keys, self.p, cover=cover)
+        return here, sky.clouds(self.x + dx, self.y - dy, keys, self.p, cover=cover)
 
     def _pixel_hash(self, *words: object) -> U32:
         i = np.floor(self.x / self.pixel).astype(np.int64)
@@ -309,40 +272,43 @@ class View:
             looks: equivalent number of looks; that of the frozen parameters by default, `inf` for no speckle.
         """
         p = self.p
-        ground = self.world.other if self.world.null == "s1" else self.ground
-        land = self.land if ground is self.ground else ground.land(*self._fine)
-        surface = self.surface if ground is self.ground else ground.surface(*self._fine, land)
-        power = self._scattered(day, year, land, surface)
-        east, _ = self._slope()
-        if not flattened:
-            power = power * np.exp(np.clip((east if ascending else -east) * np.float32(-1.6), -1.2, 1.2))
-        else:
+        source = self if self.world.null != "s1" else self._unrelated
+        power = source._scattered(day, year)
+        east, _ = source._slope()
+        if flattened:
             power = power / np.float32(np.cos(np.radians(38.5)))
+        else:
+            power = power * np.exp(np.clip((east if ascending else -east) * np.float32(-1.6), -1.2, 1.2))
         power = power + np.array(10 ** (np.array(p.noise_floor_db) / 10), np.float32)[:, None, None]
         looks = p.looks if looks is None else looks
         if np.isinf(looks):
             return np.asarray(power, np.float32)
         h = self._pixel_hash("speckle", day, year, ascending)
-        return power * np.stack([gamma(rehash(h.copy(), b), looks) for b in (1, 2)])
+        return power * np.stack([gamma(rehash(h, b), looks) for b in (1, 2)])
 
-    def _scattered(self, day: int, year: int, land: Land, surface: Surface) -> F32:
-        """Mean backscatter of the pixels, each band shifted against the optical images by the same part of a pixel."""
-        p = self.p
+    @cached_property
+    def _unrelated(self) -> View:
+        """The same window of the unrelated world."""
+        return View(self.world, self.x, self.y, self.pixel, self.samples, ground=self.world.other)
+
+    def _scattered(self, day: int, year: int) -> F32:
+        """Mean backscatter of the pixels, both bands shifted against the optical images by the same part of a pixel."""
+        p, surface = self.p, self.surface
         _, _, dry, lush, _, _ = _tables()
         who = surface.material
-        g = self._greenness(day, surface, season=False)
-        date = lattice_hash(np.array([day, day]), np.array([year]), self.region.key + 17)
-        own = normal(rehash(lattice_hash(np.arange(2), np.zeros(1, np.int64), self.region.key), 5)) * p.region_db
-        wind, wet = normal(date)[0] * p.water_wind_db, normal(rehash(date, 3))[0] * p.soil_moisture_db
-        weather = _WATER * wind + _NAKED * wet
+        g = self._greenness(day, surface, self.region)
+        date = normal(lattice_hash(np.arange(4), np.array([day + 400 * year]), self.region.key + 17))
+        own = normal(lattice_hash(np.arange(2), np.array([5]), self.region.key)) * p.region_db
+        weather = _WATER * date[0] * p.water_wind_db + _NAKED * date[1] * p.soil_moisture_db
         shared = normal(rehash(surface.parcel, 48)) * np.float32(p.parcel_db)
-        shared += (normal(rehash(land.bits, 49)) * np.float32(p.zone_db))[land.seed]
-        shift = tuple(float(v) * p.misregistration / 2 for v in normal(rehash(date, 9 + np.uint32(1).item()))[:1].repeat(2))
+        cell = normal(rehash(self.land.bits, 49)) * np.float32(p.zone_db)
+        shared += np.where(self.land.zone < LINES, np.float32(0), cell[self.land.seed])
+        down, right = np.clip(date[2:] * p.misregistration / 2, -0.5, 0.5)
         rows = []
         for b in range(2):
             db = lush[b].take(who) * g + dry[b].take(who) + shared
             db += (weather * (1.0 if b == 0 else 0.6) + own[b]).astype(np.float32).take(who)
-            rows.append(self._pixels(np.exp(_DB * db), shift=(shift[0], shift[1])))
+            rows.append(self._pixels(np.exp(_DB * db), shift=(float(down), float(right))))
         return np.stack(rows)
 
 
@@ -363,6 +329,3 @@ def to_db(power: F32) -> F32:
 def zone_shares(zone: Bytes) -> NDArray[np.float64]:
     """Share of each zone in a window: K of `zones.ZONES`."""
     return np.bincount(zone.ravel(), minlength=len(ZONES)) / zone.size
-
-
-__all__ = ["Null", "View", "World", "to_db", "uniform", "zone_shares"]

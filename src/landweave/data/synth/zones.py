@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from landweave.data.synth.spectra import INDEX
 
 Mix = tuple[tuple[str, float], ...]
+NATURAL = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Zone:
     """One kind of land.
 
-    `base`, `moist`, `urban`, `warm`, `high` weigh its log odds: always, and by moisture, settlement, climate, and
-    kilometres above 250 m. `parcels` is drawn once a parcel, `elements` (crown, bush, gap) once every 7 m inside it,
-    where the shares leave room for what the parcel has. `size` is a parcel in metres, along and across.
+    `base`, `moist`, `urban`, `warm`, `high`, `wild` weigh its log odds: always, and by moisture, settlement, climate,
+    kilometres above 250 m, and how little the land is farmed. `parcels` is drawn once a parcel, `elements` (crown,
+    bush, gap) once every 7 m inside it, where the shares leave room for what the parcel has. `size` is a parcel in
+    metres, along and across; natural land has none, its materials follow a smooth field.
     """
 
     name: str
@@ -33,12 +35,13 @@ class Zone:
     lulc: int
     parcels: Mix
     elements: Mix = ()
-    size: tuple[float, float] = (250.0, 180.0)
+    size: tuple[float, float] = NATURAL
     base: float | None = None
     moist: float = 0.0
     urban: float = 0.0
     warm: float = 0.0
     high: float = 0.0
+    wild: float = 0.0
 
 
 _ARABLE: Mix = (
@@ -60,42 +63,42 @@ ZONES: tuple[Zone, ...] = (
     Zone("beach", 331, 16, (1, 1, 1), "", 6, (("sand", 1),)),
     Zone("snow", 335, 15, (2, 2, 2), "", 7, (("snow", 0.9), ("rock", 0.1))),
     Zone("urban", 112, 13, (1, 9, 1), "Residential", 5, (("grass", 1),), (("broadleaf", 0.2),), (92, 66),
-         -0.9, urban=2.0, high=-2.0),
-    Zone("industrial", 121, 13, (1, 9, 1), "Industrial", 5, (("asphalt", 0.6), ("concrete", 0.4)), (), (170, 120),
-         -1.5, urban=1.7, high=-2.5),
-    Zone("arable", 211, 12, (31, 36, 30), "AnnualCrop", 4, _ARABLE, (), (300, 130), 1.3, -0.4, high=-3.0),
+         -0.7, urban=2.0, high=-2.0, wild=-1.0),
+    Zone("industrial", 121, 13, (1, 9, 1), "Industrial", 5, (("asphalt", 0.75), ("concrete", 0.25)), (), (170, 120),
+         -1.5, urban=1.7, high=-2.5, wild=-1.0),
+    Zone("arable", 211, 12, (31, 36, 30), "AnnualCrop", 4, _ARABLE, (), (300, 130), 1.9, -0.4, high=-3.0, wild=-1.7),
     Zone("vineyard", 221, 12, (31, 36, 30), "PermanentCrop", 4, (("light soil", 0.7), ("vine", 0.3)),
-         (("vine", 0.5),), (130, 90), -0.6, -0.5, warm=1.3, high=-2.0),
+         (("vine", 0.5),), (130, 90), -0.8, -0.5, warm=1.3, high=-2.0, wild=-0.9),
     Zone("orchard", 222, 12, (31, 36, 30), "PermanentCrop", 4, (("grass", 0.75), ("soil", 0.25)),
-         (("broadleaf", 0.42),), (160, 110), -0.6, warm=0.8, high=-2.0),
+         (("broadleaf", 0.42),), (160, 110), -0.8, warm=0.8, high=-2.0, wild=-0.9),
     Zone("pasture", 231, 10, (31, 30, 30), "Pasture", 4, (("grass", 0.9), ("fodder", 0.1)), (("broadleaf", 0.02),),
-         (220, 150), 0.7, 0.6, warm=-0.3, high=-0.5),
+         (220, 150), 0.9, 0.6, warm=-0.3, high=-0.5, wild=-0.8),
     Zone("small fields", 242, 14, (31, 36, 30), "", 4, _SMALL, (("broadleaf", 0.03),), (72, 44),
-         0.2, urban=0.5, warm=0.3, high=-2.0),
+         0.3, urban=0.5, warm=0.3, high=-2.0, wild=-1.2),
     Zone("fields and nature", 243, 14, (31, 25, 30), "", 4,
          (("wheat", 0.25), ("grass", 0.3), ("broadleaf", 0.22), ("shrub", 0.23)), (("shrub", 0.1),), (160, 110),
-         0.1, high=-1.0),
+         0.4, high=-1.0, wild=-0.2),
     Zone("agro-forestry", 244, 9, (22, 20, 20), "", 9, (("natural grass", 0.65), ("wheat", 0.35)),
-         (("evergreen oak", 0.24),), (300, 220), -0.9, -0.5, warm=2.4, high=-2.0),
+         (("evergreen oak", 0.24),), NATURAL, -1.1, -0.5, warm=2.4, high=-2.0, wild=0.0),
     Zone("broadleaf forest", 311, 4, (14, 10, 10), "Forest", 2, (("broadleaf", 0.95), ("shrub", 0.05)),
-         (("conifer", 0.05),), (260, 210), 0.8, 0.2, high=-0.3),
+         (("conifer", 0.05),), NATURAL, 1.0, 0.2, high=-0.3, wild=1.5),
     Zone("conifer forest", 312, 1, (11, 10, 10), "Forest", 2, (("conifer", 0.95), ("shrub", 0.05)),
-         (("broadleaf", 0.05),), (260, 210), 0.7, warm=-0.9, high=1.0),
+         (("broadleaf", 0.05),), NATURAL, 1.0, warm=-0.9, high=1.0, wild=1.8),
     Zone("mixed forest", 313, 5, (15, 10, 10), "Forest", 2, (("broadleaf", 0.55), ("conifer", 0.45)),
-         (("conifer", 0.25), ("broadleaf", 0.2)), (160, 130), 0.5, 0.1, warm=-0.2, high=0.4),
+         (("conifer", 0.25), ("broadleaf", 0.2)), NATURAL, 1.0, 0.1, warm=-0.2, high=0.4, wild=1.8),
     Zone("natural grassland", 321, 10, (31, 30, 30), "HerbaceousVegetation", 9,
-         (("natural grass", 0.85), ("rock", 0.05), ("grass", 0.1)), (("shrub", 0.1),), (240, 200),
-         -0.1, -0.6, high=2.0),
+         (("natural grass", 0.85), ("rock", 0.05), ("grass", 0.1)), (("shrub", 0.1),), NATURAL,
+         -0.6, -0.6, high=1.2, wild=0.2),
     Zone("heathland", 322, 7, (43, 40, 40), "HerbaceousVegetation", 9, (("heath", 0.9), ("natural grass", 0.1)),
-         (("shrub", 0.12),), (240, 200), -0.5, 0.2, warm=-0.3, high=1.2),
+         (("shrub", 0.12),), NATURAL, -0.8, 0.2, warm=-0.3, high=1.2, wild=0.6),
     Zone("shrub and young trees", 324, 8, (21, 20, 20), "", 9, (("shrub", 0.6), ("natural grass", 0.4)),
-         (("broadleaf", 0.22), ("shrub", 0.2)), (180, 140), 0.1, warm=0.2, high=0.3),
+         (("broadleaf", 0.22), ("shrub", 0.2)), NATURAL, 0.4, warm=0.2, high=0.3, wild=1.1),
     Zone("inland marsh", 411, 11, (27, 30, 50), "", 3, (("reed", 0.8), ("natural grass", 0.2)),
-         (("lake", 0.12), ("shrub", 0.05)), (150, 110), -1.0, 1.6, high=-3.0),
+         (("lake", 0.12), ("shrub", 0.05)), NATURAL, -1.3, 1.6, high=-3.0, wild=0.2),
     Zone("salt marsh", 421, 11, (31, 30, 50), "", 3, (("salt marsh", 0.85), ("mud", 0.15)), (("mud", 0.2),),
-         (120, 90), -0.4),
+         NATURAL, -0.4, wild=0.0),
     Zone("bare land", 333, 16, (1, 1, 1), "", 6, (("rock", 0.6), ("natural grass", 0.25), ("light soil", 0.15)),
-         (("natural grass", 0.12), ("rock", 0.2)), (200, 160), -1.2, -0.9, warm=0.2, high=1.6),
+         (("natural grass", 0.12), ("rock", 0.2)), NATURAL, -1.3, -0.9, warm=0.2, high=1.6, wild=0.3),
 )  # fmt: skip
 
 ZONE = {z.name: i for i, z in enumerate(ZONES)}
@@ -142,5 +145,10 @@ def element_table() -> NDArray[np.uint8]:
 
 
 def sizes() -> NDArray[np.float32]:
-    """Length and width of a parcel in metres: zones x 2."""
-    return np.array([z.size for z in ZONES], np.float32)
+    """Length and width of a parcel in metres, zones x 2; natural land counts as one huge parcel a cell."""
+    return np.array([z.size if z.size[0] else (9_999, 9_999) for z in ZONES], np.float32)
+
+
+def natural() -> NDArray[np.bool_]:
+    """Which zones have no parcels."""
+    return np.array([not z.size[0] for z in ZONES])
