@@ -70,6 +70,10 @@ class Dataset(abc.ABC):
         """The files a place is read from, for messages and checks; empty where there are none of its own."""
         return ()
 
+    def file_of(self, index: int, stream: str) -> Path | None:
+        """The file or folder that one stream of a place is read from, where a reader can tell; for messages."""
+        return next(iter(self.files(index)), None)
+
     def __len__(self) -> int:
         return len(self.places)
 
@@ -137,6 +141,10 @@ class Chosen(Dataset):
     def files(self, index: int) -> tuple[Path, ...]:
         """As the base."""
         return self.base.files(index)
+
+    def file_of(self, index: int, stream: str) -> Path | None:
+        """As the base."""
+        return self.base.file_of(index, stream)
 
 
 class DataConfig(Config):

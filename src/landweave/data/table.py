@@ -218,6 +218,11 @@ class PlaceTable(Dataset):
         maps = [self.rows.text(LABEL + t, index) for t, task in self.tasks.items() if task.kind == "map"]
         return tuple(self._path(c) for c in (*cells, *maps) if c)
 
+    def file_of(self, index: int, stream: str) -> Path | None:
+        """The first path of the column that a stream comes from."""
+        column = stream if stream in self.rows.columns else stream.partition("@")[0]
+        return next((self._path(c) for c in self.rows.cells(column, index)), None)
+
     def located(self) -> list[Place]:
         """The places with lon and lat also where neither the table nor a window gives them: one header read a place.
 

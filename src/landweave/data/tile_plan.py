@@ -125,7 +125,7 @@ def next_split(counts: Sequence[int], shares: Shares, size: int, left: int) -> i
     return max((0, 1, 2), key=lambda s: (shares[s] > 0, shares[s] * total - counts[s], -s))
 
 
-def _near(boxes: NDArray[np.float64], others: NDArray[np.float64], room: tuple[float, float]) -> NDArray[np.int64]:
+def near_pairs(boxes: NDArray[np.float64], others: NDArray[np.float64], room: tuple[float, float]) -> NDArray[np.int64]:
     """Pairs (position in boxes, in others) whose gaps are below `room` (x, y) on both axes; touching is a gap of 0."""
     import shapely
 
@@ -155,7 +155,7 @@ def clear_conflicts(
     """
     kept = split.copy()
     rank = kept + 3 * (np.zeros(len(kept), int) if first is None else first.astype(int))
-    a, b = _near(boxes, boxes, buffer)
+    a, b = near_pairs(boxes, boxes, buffer)
     a, b = a[rank[a] > rank[b]], b[rank[a] > rank[b]]
     for level in (5, 4, 3, 2, 1):
         beats = (rank[a] == level) & (kept[a] != UNUSED) & (kept[b] != UNUSED) & (kept[a] != kept[b])
@@ -226,7 +226,7 @@ def settle(
     old_boxes, old_split, old_groups = old
     split, names = proposed.copy(), list(groups)
     fates: dict[int, set[int]] = {}
-    for i, j in _near(boxes, old_boxes, (0.0, 0.0)).T.tolist():
+    for i, j in near_pairs(boxes, old_boxes, (0.0, 0.0)).T.tolist():
         fates.setdefault(i, set()).add(int(old_split[j]))
         names[i] = old_groups[j]
     inherited = np.zeros(len(split), bool)
@@ -234,6 +234,6 @@ def settle(
         used = fate - {UNUSED}
         split[i] = used.pop() if len(used) == 1 else UNUSED
         inherited[i] = True
-    a, b = _near(boxes, old_boxes, buffer)
+    a, b = near_pairs(boxes, old_boxes, buffer)
     split[a[(old_split[b] != UNUSED) & (old_split[b] != split[a])]] = UNUSED
     return Settled(clear_conflicts(split, boxes, buffer, first=inherited), names, len(fates))

@@ -1,0 +1,294 @@
+"""The check: every fault in one list, whatever comes first; and suspicions calibrated on genuine tiles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from landweave.data import raster
+from landweave.data.check import CheckReport, check, check_image, refuse_implausible
+from landweave.data.dataset import Dataset
+from landweave.data.table import Table, write_table
+from landweave.data.tile import tile
+from landweave.errors import DataError
+from landweave.grid import Grid
+from landweave.legends import LandClass, Legend
+from landweave.sample import Image, Sample, collate
+
+LEGEND = Legend("two", (LandClass(1, "water", "#0000ff"), LandClass(2, "crops", "#ffff00")), (0,))
+BANDS = ("B02", "B03", "B04", "B08")
+RNG = np.random.default_rng(0)
+
+
+def grid(left: float = 5e5, *, rows: int = 16, metres: float = 10.0, crs: str = "EPSG:32633") -> Grid:
+    return Grid(crs, (metres, 0.0, left, 0.0, -metres, 5e6), (rows, rows))
+
+
+def decibel(shape: tuple[int, ...] = (2, 16, 16)) -> np.ndarray:
+    return RNG.normal(-13, 4, shape).clip(-30, -1).astype(np.float32)
+
+
+def places(folder: Path, changes: Mapping[int, Mapping[str, Any]] | None = None, *, n: int = 6) -> Dataset:
+    """A sound table of n places, two a split, with some rows changed."""
+    rows = []
+    for i in range(n):
+        raster.write(folder / f"r{i}.tif", decibel(), grid(5e5 + 1000 * i))
+        raster.write(folder / f"l{i}.tif", np.full((1, 16, 16), i % 2 + 1, np.uint8), grid(5e5 + 1000 * i))
+        split = ("train", "validation", "test")[i // 2 % 3]
+        rows.append({"name": f"p{i}", "split": split, "s1-rtc-gamma0": f"r{i}.tif", "label:lulc": f"l{i}.tif",
+                     "group": "", **(changes or {}).get(i, {})})  # fmt: skip
+    write_table(folder / "t.parquet", rows, {"lulc": LEGEND}, {"lulc": "map"})
+    return Table(path=str(folder / "t.parquet")).open()
+
+
+def about(texts: list[str], words: str) -> str:
+    """The one text that holds these words."""
+    found = [t for t in texts if words in t]
+    assert len(found) == 1, texts
+    return found[0]
+
+
+def test_a_sound_table_is_ok_and_counted(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    report = check(places(tmp_path), progress=lambda done, of: steps.append((done, of)))
+    assert report.ok
+    assert (report.errors, report.warnings) == ([], [])
+    assert steps == [(i, 6) for i in range(1, 7)]
+    count = report.to_json()["streams"]["s1-rtc-gamma0"]
+    assert count["places"] == 6
+    assert count["bands"] == {"VV,VH": 6}
+    assert count["dtype"] == {"float32": 6}
+    assert count["crs"] == {"EPSG:32633": 6}
+    assert (count["metres"], count["size"], count["unseen_share"]) == ({"10": 6}, {"16 x 16": 6}, 0)
+    assert report.splits == {"train": 2, "validation": 2, "test": 2, "": 0}
+    assert report.classes["lulc"]["crops"] == {"train": 1, "validation": 1, "test": 1, "": 0}
+    assert json.loads(json.dumps(report.to_json()))["ok"] is True
+    text = "\n".join(report.lines())
+    assert "6 places (2 train, 2 validation, 2 test), 0 unreadable" in text
+    assert "2 bands, float32" in text
+
+
+def test_it_goes_on_after_every_bad_file_and_names_each(tmp_path: Path) -> None:
+    data = places(tmp_path, {4: {"s1-rtc-gamma0": "absent.tif"}}, n=7)
+    (tmp_path / "r0.tif").write_text("text")
+    whole = (tmp_path / "r1.tif").read_bytes()
+    (tmp_path / "r1.tif").write_bytes(whole[:700])
+    raster.write(tmp_path / "l2.tif", np.full((1, 16, 16), 9, np.uint8), grid(5e5 + 2000))
+    raster.write(tmp_path / "l3.tif", np.full((1, 16, 16), np.nan, np.float32), grid(5e5 + 3000))
+    raster.write(tmp_path / "l5.tif", np.full((1, 16, 16), 1, np.uint8), grid(5e5 + 5010))
+    report = check(data)
+    assert report.unreadable == 6
+    assert len(report.errors) == 6
+    for name, what in [("r0.tif", "not a raster"), ("r1.tif", "truncated"), ("l2.tif", "value 9"), ("l3.tif", "NaN"),
+                       ("absent.tif", "no such file"), ("l5.tif", "other ground")]:  # fmt: skip
+        assert name in about(report.errors, what)
+    assert not report.ok
+    assert report.streams["s1-rtc-gamma0"].places == 1
+
+
+def test_a_fault_of_a_reader_hides_no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = places(tmp_path)
+    read = type(data).read
+
+    def breaks(self: Dataset, index: int) -> Sample:
+        if index == 2:
+            raise ZeroDivisionError("a bug")
+        return read(self, index)
+
+    monkeypatch.setattr(type(data), "read", breaks)
+    report = check(data)
+    assert report.errors == ["ZeroDivisionError: a bug (place p2)"]
+    assert report.streams["s1-rtc-gamma0"].places == 5
+
+
+def test_many_errors_are_cut_in_the_terminal_only(tmp_path: Path) -> None:
+    data = places(tmp_path, n=20)
+    for i in range(20):
+        (tmp_path / f"r{i}.tif").unlink()
+    report = check(data)
+    assert len(report.errors) == 20
+    assert "... and 8 more errors (--json lists all)" in report.lines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "wrong"),
+    [
+        ({0: {"split": ""}, 1: {"split": ""}}, "split train is empty", True),
+        ({2: {"s1-rtc-gamma0": "r0.tif", "label:lulc": "l0.tif"}}, "in train and validation share ground, first p0 and p2", True),
+        ({0: {"group": "north"}, 4: {"group": "north"}}, "1 groups have places in several splits: north", False),
+        ({0: {"label:lulc": "l1.tif", "s1-rtc-gamma0": "r1.tif"}}, "never sees: water", False),
+        ({3: {"s1-rtc-gamma0.bands": "VH,VV"}}, "has bands VH,VV at 1 places", True),
+    ],
+    ids=["empty", "ground", "group", "class", "bands"],
+)  # fmt: skip
+def test_what_only_the_whole_shows(
+    tmp_path: Path, changes: Mapping[int, Mapping[str, Any]], words: str, wrong: bool
+) -> None:
+    report = check(places(tmp_path, changes))
+    about(report.errors if wrong else report.warnings, words)
+    assert report.ok is not wrong
+
+
+def test_places_that_only_touch_share_no_ground(tmp_path: Path) -> None:
+    data = places(tmp_path)
+    for i in range(6):
+        raster.write(tmp_path / f"r{i}.tif", decibel(), grid(5e5 + 160 * i))
+        raster.write(tmp_path / f"l{i}.tif", np.full((1, 16, 16), i % 2 + 1, np.uint8), grid(5e5 + 160 * i))
+    assert check(data).errors == []
+
+
+def test_sizes_pixel_sizes_and_shifts_that_differ(tmp_path: Path) -> None:
+    data = places(tmp_path, {i: {"dem": f"d{i}.tif"} for i in range(6)})
+    for i in range(6):
+        raster.write(
+            tmp_path / f"d{i}.tif", np.ones((1, 16, 16), np.int16), grid(5e5 + 1000 * i + (30 if i == 3 else 0))
+        )
+    raster.write(tmp_path / "r5.tif", decibel((2, 8, 8)), grid(5e5 + 5000, rows=8, metres=20))
+    raster.write(tmp_path / "l5.tif", np.full((1, 16, 16), 1, np.uint8), grid(5e5 + 5000))
+    report = check(data)
+    assert "p5" in about(report.errors, "s1-rtc-gamma0 has size 8 x 8 at 1 places")
+    about(report.warnings, "s1-rtc-gamma0 has metres 20")
+    assert "p3" in about(report.warnings, "lies up to 3 pixels")
+
+
+def image(stream: str, data: np.ndarray, **more: Any) -> Image:
+    bands = {2: ("VV", "VH"), 4: BANDS, 1: ("elevation",), 3: ("R", "G", "B")}[data.shape[-3]]
+    return Image.of(stream, bands, data, **more)
+
+
+@pytest.mark.parametrize(
+    ("stream", "data", "more", "words"),
+    [
+        ("s1-rtc-gamma0", 10 ** (decibel() / 10), {}, "not dB"),
+        ("s1-rtc-gamma0-linear", decibel(), {}, "not linear power"),
+        ("s1-grd-sigma0", RNG.integers(20, 900, (2, 16, 16)).astype(np.uint16), {}, "not dB"),
+        ("s2-l2a", RNG.uniform(0.01, 0.4, (4, 16, 16)).astype(np.float32), {}, "scaled twice"),
+        ("s2-l2a", RNG.integers(100, 4000, (4, 16, 16)).astype(np.uint16), {"scale": 1.0}, "not scaled"),
+        ("dem", np.full((1, 16, 16), -32768, np.int16), {}, "outside -12000 to 9000 metre"),
+    ],
+)
+def test_units_mixed_up_are_refused(stream: str, data: np.ndarray, more: dict[str, Any], words: str) -> None:
+    odd = image(stream, data, **more)
+    with pytest.raises(DataError, match=words) as caught:
+        refuse_implausible(stream, odd, "somewhere.tif")
+    assert str(caught.value).startswith("somewhere.tif: ")
+    assert caught.value.fix
+    assert words in check_image(stream, odd)[0]
+    with pytest.raises(DataError, match=words):  # a batch is judged place by place
+        refuse_implausible(stream, collate([Sample({stream: odd}, {}, str(i)) for i in range(2)]).images[stream], "b")
+
+
+@pytest.mark.parametrize(
+    ("stream", "data"),
+    [
+        ("s1-rtc-gamma0", decibel()),
+        ("s1-rtc-gamma0-linear", 10 ** (decibel() / 10)),
+        ("s2-l2a", RNG.integers(100, 4000, (4, 16, 16)).astype(np.uint16)),
+        ("s2-l2a", RNG.integers(6000, 11000, (4, 16, 16)).astype(np.int16)),  # snow
+        ("s2-l2a", RNG.integers(1, 60, (4, 16, 16)).astype(np.int16)),  # deep water
+        ("dem", RNG.integers(-5, 4000, (1, 16, 16)).astype(np.int16)),
+        ("rgb", RNG.integers(0, 256, (3, 16, 16)).astype(np.uint8)),
+    ],
+)
+def test_sound_values_are_left_in_peace(stream: str, data: np.ndarray) -> None:
+    sound = image(stream, data)
+    assert check_image(stream, sound) == []
+    refuse_implausible(stream, sound, "x")
+    refuse_implausible(stream, sound.unseen(), "x")
+    dead = data.copy().astype(np.float32)
+    dead[..., 0, 0] = np.nan
+    refuse_implausible(stream, image(stream, dead), "x")
+
+
+def test_unseen_values_count_for_nothing() -> None:
+    data = decibel()
+    mask = np.ones((1, 16, 16), bool)
+    data[:, :8], mask[:, :8] = 9e9, False
+    assert check_image("s1-rtc-gamma0", image("s1-rtc-gamma0", data, pixels_seen=mask)) == []
+
+
+def test_odd_but_bearable_values_are_warned_of() -> None:
+    few = RNG.integers(100, 4000, (4, 64, 64)).astype(np.uint16)
+    few[0, 0, :9] = 65535
+    assert "outside" in check_image("s2-l2a", image("s2-l2a", few))[0]
+    refuse_implausible("s2-l2a", image("s2-l2a", few), "x")
+    empty = few.clip(0, 4000)
+    empty[:, :4] = 0
+    assert "zero in every band: 6.2%" in check_image("s2-l2a", image("s2-l2a", empty))[0]
+    unit = RNG.uniform(0, 1, (3, 16, 16)).astype(np.float32)
+    assert "all within 0 to 1" in check_image("rgb", image("rgb", unit))[0]
+
+
+def tiles(folder: Path, real: Path, **offset: float) -> CheckReport:
+    """The five tiles, cut and checked; `offset` by the start of a tile's name."""
+    base, out = real / "terramind", folder / "places.parquet"
+    out.unlink(missing_ok=True)
+    for file in sorted((base / "S2L2A").iterdir()):
+        add = offset.get(f"t{file.name[:4]}")
+        tile(
+            {"s2-l2a": str(file), "s1-rtc-gamma0": str(base / "S1RTC" / file.name), "dem": str(base / "DEM" / file.name)},
+            {"lulc": str(base / "LULC" / file.name)},
+            legend=base / "legend.yaml", size=56, out=out, append=True,
+            offset={} if add is None else {"s2-l2a": add},
+        )  # fmt: skip
+    return check(Table(path=str(out)).open())
+
+
+def test_real_tiles_the_one_with_the_offset_is_found_until_it_is_subtracted(tmp_path: Path, real: Path) -> None:
+    report = tiles(tmp_path, real)
+    assert report.errors == []
+    assert "S2L2A/433D_629L_3_1.tif" in about(report.warnings, "suspected +1000 offset")
+    assert report.streams["s2-l2a"].values == 5 * 224 * 224 * 12
+    assert set(report.streams["dem"].crs) == {"EPSG:32718", "EPSG:32736"} | set(report.streams["dem"].crs)
+    mended = tiles(tmp_path, real, t433D=-1000)
+    assert mended.errors == []
+    assert [w for w in mended.warnings if "offset" in w] == []
+    assert set(mended.streams["s2-l2a"].offset) == {"0", "-0.1"}
+
+
+def test_real_tiles_an_offset_where_none_belongs_shows(tmp_path: Path, real: Path) -> None:
+    report = tiles(tmp_path, real, t637U=-1000, t433D=-1000)
+    assert "S2L2A/637U_59R_1_3.tif" in about(report.warnings, "below zero in bulk")
+    twice = tiles(tmp_path, real, t433D=-2000)
+    assert "S2L2A/433D_629L_3_1.tif" in about(twice.warnings, "below zero in bulk")
+
+
+def suspects(files: list[Path], stream: str, **more: Any) -> set[str]:
+    found = {f.name: check_image(stream, raster.read(f), **more) for f in files}
+    return {name for name, texts in found.items() if any("+1000" in t for t in texts)}
+
+
+def test_real_offsets_of_both_levels_and_of_satclip(real: Path) -> None:
+    l2a = sorted((real / "terramind/S2L2A").iterdir())
+    l1c = sorted((real / "terramind/S2L1C").iterdir())
+    order = tuple(f"B{i:02d}" for i in range(1, 9)) + ("B8A", "B09", "B10", "B11", "B12")
+    patches = sorted((real / "satclip-s2").rglob("*.tif"))
+    assert suspects(l2a, "s2-l2a") == {"433D_629L_3_1.tif"}
+    assert {n[:4] for n in suspects(l1c, "s2-l1c", bands=order)} == {"282D", "433D", "609U"}
+    assert suspects(patches, "s2-l2a") == {"patch_445.tif", "patch_8845.tif", "patch_74721.tif"}
+    assert all(check_image("s1-rtc-gamma0", raster.read(f)) == [] for f in (real / "terramind/S1RTC").iterdir())
+
+
+def test_real_product_names_tell_the_baseline(tmp_path: Path, real: Path) -> None:
+    scenes = sorted((real / "formats/major-tom/S2L2A").glob("*/*/*"))
+    rows = [{"name": s.name, "split": "train", "s2-l2a": str(s)} for s in scenes]
+    write_table(tmp_path / "t.parquet", rows, {}, {})
+    report = check(Table(path=str(tmp_path / "t.parquet")).open())
+    assert "T33NZA" in about(report.warnings, "the name says baseline 0400")
+    assert report.ok
+    mended = check(Table(path=str(tmp_path / "t.parquet"), offset={"s2-l2a": -1000}).open())
+    assert [w for w in mended.warnings if "+1000" in w] == []
+    assert "T48QUE" in about(mended.warnings, "s2-l2a@10 below zero in bulk")
+
+
+def test_real_grids_that_do_not_quite_fit_are_warned_of(tmp_path: Path, real: Path) -> None:
+    folder = next((real / "formats/ssl4eo-s12/s2a/0000200").iterdir())
+    write_table(tmp_path / "t.parquet", [{"name": "p", "split": "train", "s2-l2a": str(folder)}], {}, {})
+    report = check(Table(path=str(tmp_path / "t.parquet")).open())
+    assert report.errors == []
+    about(report.warnings, "s2-l2a@60 lies up to 2.5 pixels of s2-l2a@10")
