@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -148,7 +148,9 @@ def tile(
     multilabel: Annotated[bool, typer.Option("--multilabel", help="Label places by the classes they hold.")] = False,
     min_share: Annotated[float, typer.Option(help="With --multilabel: least share of a class.")] = 0.05,
     split: Annotated[str, typer.Option(help="Put all places of this call into train, validation or test.")] = "",
-    split_by: Annotated[str, typer.Option(help="Split by `block` of ground or by whole `file`.")] = "block",
+    split_by: Annotated[
+        Literal["block", "file"], typer.Option(help="Split by blocks of ground or by whole files.")
+    ] = "block",
     shares: Annotated[str, typer.Option(help="Shares of train, validation, test.")] = "0.6,0.2,0.2",
     buffer: Annotated[float | None, typer.Option(help="Unused ground between splits, CRS units; one place.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
@@ -160,7 +162,6 @@ def tile(
     """
     from landweave.data.tile import tile as run
 
-    parts = tuple(_shares(shares))
     with _bar("tile") as progress:
         report = run(
             _pairs(image, "--image"),
@@ -175,7 +176,7 @@ def tile(
             min_share=min_share,
             split=split or None,
             split_by=split_by,
-            splits=parts,
+            splits=_shares(shares),
             buffer=buffer,
             seed=seed,
             progress=progress,
@@ -185,7 +186,7 @@ def tile(
     _emit(report.to_json(), json_)
 
 
-def _shares(text: str) -> list[float]:
+def _shares(text: str) -> tuple[float, float, float]:
     try:
         parts = [float(p) for p in text.split(",")]
     except ValueError:
@@ -194,7 +195,8 @@ def _shares(text: str) -> list[float]:
         raise ConfigError(
             f"`{text}` is not three shares that add up to 1", where="--shares", fix="--shares 0.6,0.2,0.2"
         )
-    return parts
+    train_, validation, test = parts
+    return train_, validation, test
 
 
 @app.command()

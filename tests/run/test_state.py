@@ -9,7 +9,9 @@ from landweave.run.state import SafeCheckpointIO, pack_tree, unpack_tree, whole_
 
 TREE = {
     "epoch": 3,
-    "optimizer": [{"state": {0: {"step": torch.tensor(7.0), "avg": torch.randn(2, 3)}, 1: {}}, "groups": (1, 2.5, None)}],
+    "optimizer": [
+        {"state": {0: {"step": torch.tensor(7.0), "avg": torch.randn(2, 3)}, 1: {}}, "groups": (1, 2.5, None)}
+    ],
     "flags": [True, False, "x"],
     "shared": None,
 }

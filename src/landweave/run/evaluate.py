@@ -63,7 +63,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
             where=dataset.where,
             fix="give the data with the legend that the run was trained with",
         )
-    which: Split = split  # type: ignore[assignment]
+    which: Split = split
     return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
 
 

@@ -236,7 +236,7 @@ def _trainer(experiment: Experiment, folder: Path, keep: Keep, progress: bool) -
         accelerator=train.accelerator,
         devices=train.devices,
         strategy="ddp" if train.devices > 1 else "auto",
-        precision=_precision(train.precision, train.accelerator),  # type: ignore[arg-type]
+        precision=_precision(train.precision, train.accelerator),
         max_epochs=train.epochs,
         accumulate_grad_batches=train.accumulate,
         gradient_clip_val=experiment.optim.clip or None,

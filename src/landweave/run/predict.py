@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,7 @@ class Run:
             return found if self.kind == "multilabel" else found / found.sum(1, keepdim=True).clamp(min=1e-12)
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | os.PathLike[str]) -> Run:
     """Open a finished run folder.
 
     Raises:
