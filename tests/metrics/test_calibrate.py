@@ -31,6 +31,9 @@ def test_parts_add_up_and_unknown_is_not_counted() -> None:
         part.update(p[i], right[i])
     merged = parts[0].merge(parts[1])
     assert merged.count.tolist() == [1, 2, 0, 1]
+    edge = Calibration(4)
+    edge.update(np.array([0.25, 0.75]), np.array([1, 1]))  # a bin holds its upper edge
+    assert edge.count.tolist() == [1, 0, 1, 0]
     some = Calibration(4)
     some.update(np.array([np.nan, 0.3]), np.array([1, 1]), known=np.array([False, True]))
     assert some.ece() == pytest.approx(0.7)

@@ -139,8 +139,12 @@ def augment(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
     Raises:
         ConfigError: a geometry for each sensor (`co_registered: false`) although a label map is carried.
     """
+    import torch
+
     from landweave.transforms.geometry import moved
     from landweave.transforms.radiometry import coloured
 
-    view = moved(batch, settings, key) if settings.moves else batch
-    return coloured(view, settings, key)
+    device = next((im.data.device.type for im in batch.images.values()), "cpu")
+    with torch.autocast(device, enabled=False):  # in bfloat16 an affine grid is a pixel off
+        view = moved(batch, settings, key) if settings.moves else batch
+        return coloured(view, settings, key)

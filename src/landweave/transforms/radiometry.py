@@ -42,13 +42,12 @@ def _coloured(stream: str, image: Image, settings: Augment, key: Sequence[int], 
     image = physical(image)
     seen = image.seen
     data = power(image.data) if row.unit == "dB" else image.data
-    with torch.autocast(data.device.type, enabled=False):
-        if light:
-            data = _light(data, seen, settings, draws, noises)
-        if settings.blur:
-            data = _blurred(data, seen, [d.sigma for d in draws])
-        if speckle:
-            data = data * _gamma(data, settings.speckle_looks, noises)
+    if light:
+        data = _light(data, seen, settings, draws, noises)
+    if settings.blur:
+        data = _blurred(data, seen, [d.sigma for d in draws])
+    if speckle:
+        data = data * _gamma(data, settings.speckle_looks, noises)
     data = decibel(data) if row.unit == "dB" else data
     return replace(image, data=torch.where(seen, data, 0.0))
 
