@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from landweave.data import raster
 from landweave.data.table import PlaceTable, Table
 from landweave.data.tile import TileReport, tile
-from landweave.data.tile_plan import UNUSED, clear_conflicts, lay_out, next_split, settle
+from landweave.data.tile_plan import UNUSED, Placed, clear_conflicts, lay_out, next_split, settle
 from landweave.errors import ConfigError, DataError, GridError, LandweaveError
 from landweave.grid import Grid
 
@@ -124,7 +124,9 @@ def test_new_windows_agree_with_old_ones_wherever_they_lie(data: st.DataObject) 
     kept = clear_conflicts(first, np.array(old), (buffer, buffer))
     new, second = some(data.draw(st.integers(1, 8)))
     names = [f"old{i}" for i in range(len(old))]
-    done = settle(second, np.array(new), [""] * len(new), buffer=(buffer, buffer), old=(np.array(old), kept, names))
+    done = settle(
+        second, np.array(new), [""] * len(new), buffer=(buffer, buffer), old=Placed(np.array(old), kept, names)
+    )
     assert too_near(old + new, [*kept.tolist(), *done.split.tolist()], buffer) == []
     for i, box in enumerate(new):
         on = {int(kept[j]) for j, o in enumerate(old) if all(g < 0 for g in gaps(box, o))}

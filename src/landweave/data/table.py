@@ -17,6 +17,7 @@ An empty image cell is a sensor that is missing there; an empty label cell is a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +93,9 @@ class PlaceTable(Dataset):
         return found
 
     def _path(self, cell: str) -> Path:
-        return self.rows.path.parent / cell
+        if ".." not in cell:
+            return self.rows.path.parent / cell
+        return Path(os.path.normpath(self.rows.path.resolve().parent / cell))  # readable in messages
 
     def bounds(self, index: int) -> tuple[Bounds | None, str]:
         """The window of a place and its CRS, or None where a place is its whole files.

@@ -14,7 +14,7 @@ import numpy as np
 
 from landweave.data.dataset import SPLITS
 from landweave.data.table_rows import LABEL, WINDOW, load_legends, read_rows, write_table
-from landweave.data.tile_plan import UNUSED, Ground, Settled, Shares, lay_out, next_split, settle
+from landweave.data.tile_plan import UNUSED, Ground, Placed, Settled, Shares, lay_out, next_split, settle
 from landweave.data.tile_scenes import LabelCells, Scene, image_cells, label_cells, match, scene_of, window_bounds
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.legends import Legend
@@ -226,9 +226,10 @@ def _split_scene(scene: Scene, ask: _Ask, ground: Ground, left: int) -> Settled:
         proposed, groups = np.full(len(boxes), whole, np.int8), [scene.stem] * len(boxes)
     if ask.group:
         groups = [ask.group] * len(boxes)
-    settled = settle(proposed, boxes, groups, buffer=buffer, old=ground.seen_from(scene.ground))
+    old = ground.seen_from(scene.ground, boxes, buffer)
+    settled = settle(proposed, boxes, groups, buffer=buffer, old=old)
     _refuse_other_side(scene, ask, settled)
-    ground.add(scene.ground, boxes, settled.split, settled.groups)
+    ground.add(scene.ground, Placed(boxes, settled.split, settled.groups))
     return settled
 
 
@@ -236,16 +237,8 @@ def _whole_split(ask: _Ask, ground: Ground, size: int, left: int) -> int:
     """The split of a scene that is not cut: the one asked for, its group's, or the one that lacks most."""
     if ask.split is not None:
         return SPLITS.index(ask.split)
-    placed = [
-        (int(s), g)
-        for crs, parts in ground.splits.items()
-        for s, g in zip(np.concatenate(parts), ground.groups[crs], strict=True)
-        if s != UNUSED
-    ]
-    own = {s for s, g in placed if g == ask.group} if ask.group else set()
-    if len(own) == 1:
-        return own.pop()
-    return next_split([sum(s == k for s, _ in placed) for k in range(3)], ask.shares, size, left)
+    own = [k for k, n in enumerate(ground.count(ask.group)) if n] if ask.group else []
+    return own[0] if len(own) == 1 else next_split(ground.count(), ask.shares, size, left)
 
 
 def _refuse_other_side(scene: Scene, ask: _Ask, settled: Settled) -> None:
@@ -318,7 +311,7 @@ def _ground_of(rows: Sequence[Mapping[str, Any]]) -> Ground:
         box = np.array([[float(r[w]) for w in WINDOW] for r in part])
         box[:, [1, 3]] = np.sort(box[:, [1, 3]], 1)
         codes = [SPLITS.index(r["split"]) if r.get("split") else UNUSED for r in part]
-        ground.add(crs, box, np.array(codes, np.int8), [str(r.get("group") or "") for r in part])
+        ground.add(crs, Placed(box, np.array(codes, np.int8), [str(r.get("group") or "") for r in part]))
     return ground
 
 

@@ -163,33 +163,53 @@ def clear_conflicts(
     return kept
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Windows that have a place: n boxes, splits and groups."""
+
+    boxes: NDArray[np.float64]
+    split: NDArray[np.int8]
+    groups: Sequence[str]
+
+
 @dataclass
 class Ground:
-    """The windows already placed, by CRS (or by file, without one): boxes, splits and groups."""
+    """The windows placed so far, scene by scene, by CRS (or by file, without one)."""
 
-    boxes: dict[str, list[NDArray[np.float64]]] = field(default_factory=dict)
-    splits: dict[str, list[NDArray[np.int8]]] = field(default_factory=dict)
-    groups: dict[str, list[str]] = field(default_factory=dict)
+    parts: dict[str, list[Placed]] = field(default_factory=dict)
 
-    def add(self, crs: str, boxes: NDArray[np.float64], split: NDArray[np.int8], groups: Sequence[str]) -> None:
+    def add(self, crs: str, part: Placed) -> None:
         """Place windows."""
-        self.boxes.setdefault(crs, []).append(boxes)
-        self.splits.setdefault(crs, []).append(split)
-        self.groups.setdefault(crs, []).extend(groups)
+        self.parts.setdefault(crs, []).append(part)
 
-    def seen_from(self, crs: str) -> tuple[NDArray[np.float64], NDArray[np.int8], list[str]]:
-        """All placed windows in this CRS, those of other CRS carried over as the box around their corners."""
-        boxes, splits, groups = [np.zeros((0, 4))], [np.zeros(0, np.int8)], list[str]()
-        for other, parts in self.boxes.items():
+    def count(self, group: str | None = None) -> list[int]:
+        """How many windows are in train, validation and test; of one group, or of all."""
+        total = [0, 0, 0]
+        for part in (p for parts in self.parts.values() for p in parts):
+            own = np.array([g == group for g in part.groups]) if group else np.ones(len(part.split), bool)
+            total = [n + int(((part.split == s) & own).sum()) for s, n in enumerate(total)]
+        return total
+
+    def seen_from(self, crs: str, boxes: NDArray[np.float64], buffer: tuple[float, float]) -> Placed:
+        """The placed windows of the scenes around; those of another CRS as the boxes around their corners."""
+        room = np.array(buffer)
+        low, high = boxes[:, :2].min(0) - room, boxes[:, 2:].max(0) + room
+        near = [Placed(np.zeros((0, 4)), np.zeros(0, np.int8), [])]
+        for other, parts in self.parts.items():
             if other != crs and (other.startswith(FILE) or crs.startswith(FILE)):
                 continue
-            own = np.concatenate(parts)
-            own = own if other == crs else _carried(own, other, crs)
-            fine = np.isfinite(own).all(1)
-            boxes.append(own[fine])
-            splits.append(np.concatenate(self.splits[other])[fine])
-            groups += [g for g, ok in zip(self.groups[other], fine, strict=True) if ok]
-        return np.concatenate(boxes), np.concatenate(splits), groups
+            for part in parts:
+                hull = np.concatenate([part.boxes[:, :2].min(0), part.boxes[:, 2:].max(0)])[None]
+                hull = hull if other == crs else _carried(hull, other, crs)
+                margin = 0.1 * (hull[0, 2:] - hull[0, :2])  # a large scene bends between two projections
+                if (hull[0, :2] - margin < high).all() and (hull[0, 2:] + margin > low).all():
+                    own = part.boxes if other == crs else _carried(part.boxes, other, crs)
+                    near.append(Placed(own, part.split, part.groups))
+        return Placed(
+            np.concatenate([p.boxes for p in near]),
+            np.concatenate([p.split for p in near]),
+            [g for p in near for g in p.groups],
+        )
 
 
 def _carried(boxes: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
@@ -216,24 +236,23 @@ def settle(
     groups: Sequence[str],
     *,
     buffer: tuple[float, float],
-    old: tuple[NDArray[np.float64], NDArray[np.int8], list[str]],
+    old: Placed,
 ) -> Settled:
     """Make proposals agree with the windows that are placed already, and with each other.
 
     A window on old ground takes the split and group that the ground has (unused if it touches two); then every
     window nearer than the buffer to an old one of another split goes unused; then conflicts among the new ones.
     """
-    old_boxes, old_split, old_groups = old
     split, names = proposed.copy(), list(groups)
     fates: dict[int, set[int]] = {}
-    for i, j in near_pairs(boxes, old_boxes, (0.0, 0.0)).T.tolist():
-        fates.setdefault(i, set()).add(int(old_split[j]))
-        names[i] = old_groups[j]
+    for i, j in near_pairs(boxes, old.boxes, (0.0, 0.0)).T.tolist():
+        fates.setdefault(i, set()).add(int(old.split[j]))
+        names[i] = old.groups[j]
     inherited = np.zeros(len(split), bool)
     for i, fate in fates.items():
         used = fate - {UNUSED}
         split[i] = used.pop() if len(used) == 1 else UNUSED
         inherited[i] = True
-    a, b = near_pairs(boxes, old_boxes, buffer)
-    split[a[(old_split[b] != UNUSED) & (old_split[b] != split[a])]] = UNUSED
+    a, b = near_pairs(boxes, old.boxes, buffer)
+    split[a[(old.split[b] != UNUSED) & (old.split[b] != split[a])]] = UNUSED
     return Settled(clear_conflicts(split, boxes, buffer, first=inherited), names, len(fates))
