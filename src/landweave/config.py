@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -117,7 +117,7 @@ def parse(model: type[Model], raw: Mapping[str, Any], *, where: str = "", lines:
 
 
 def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines) -> str:
-    keys, holder = _real_path(model, tuple(error["loc"]))
+    keys, holder, kinds = _real_path(model, tuple(error["loc"]))
     line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
     at = f" ({where}{f':{line}' if line else ''})" if where else ""
     name = ".".join(map(str, keys))
@@ -133,7 +133,7 @@ def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines) -> str:
         options = [t.strip().strip("'") for t in expected.split(",")] if expected else []
         hint = did_you_mean(tag, options) if tag else ""
         what = f"`{name}.kind` = `{tag}` is unknown{hint}" if tag else f"`{name}.kind` is needed"
-        return f"{what}; one of {listed(options or _tags(model, keys), 20)}{at}"
+        return f"{what}; one of {listed(options or kinds, 20)}{at}"
     return f"`{name}`: {error['msg'].removeprefix('Value error, ')}{at}"
 
 
@@ -143,19 +143,22 @@ def _members(annotation: Any) -> list[type[BaseModel]]:
     return [m for arg in get_args(annotation) for m in _members(arg)]
 
 
-def _tags(model: type[BaseModel], keys: tuple[str | int, ...]) -> list[str]:
-    field = model.model_fields.get(str(keys[-1])) if keys else None
-    return [str(m.model_fields["kind"].default) for m in _members(field.annotation)] if field else []
-
-
 def _real_path(
     model: type[BaseModel], loc: tuple[str | int, ...]
-) -> tuple[tuple[str | int, ...], type[BaseModel] | None]:
-    """Drop the union tags that pydantic puts into a location, and find the model that holds the last key."""
+) -> tuple[tuple[str | int, ...], type[BaseModel] | None, list[str]]:
+    """Drop the union tags that pydantic puts into a location.
+
+    Returns the keys, the model that holds the last of them, and the kinds that may stand at it.
+    """
     keys: list[str | int] = []
     options: list[type[BaseModel]] = [model]
     holder: type[BaseModel] | None = model
+    named = False
     for part in loc:
+        if named:  # a name that the user chose, which may well be spelt like a kind
+            keys.append(part)
+            named = False
+            continue
         tagged = [m for m in options if "kind" in m.model_fields and m.model_fields["kind"].default == part]
         if tagged and not any(part in m.model_fields for m in options):
             options, holder = tagged, tagged[0]
@@ -164,7 +167,8 @@ def _real_path(
         holder = options[0] if options else None
         fields = [m.model_fields[str(part)] for m in options if str(part) in m.model_fields]
         options = [m for f in fields for m in _members(f.annotation)] or (options if isinstance(part, int) else [])
-    return tuple(keys), holder
+        named = any(get_origin(f.annotation) is dict for f in fields)
+    return tuple(keys), holder, [str(m.model_fields["kind"].default) for m in options if "kind" in m.model_fields]
 
 
 def to_yaml(model: BaseModel) -> str:

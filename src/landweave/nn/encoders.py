@@ -179,7 +179,8 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
     sized: list[dict[str, Any]] = [{}]
     if fixed:  # each family spells "other sizes too" in its own way, and some have no way
         here = {"img_size": (up(size[0]), up(size[1]))}
-        sized = [{**here, "dynamic_img_size": True}, {**here, "strict_img_size": False}, here, {}]
+        free = {**here, "dynamic_img_size": True}
+        sized = [{**free, "dynamic_img_pad": True}, free, {**here, "strict_img_size": False}, here, {}]
     for options in sized:
         try:
             net = timm.create_model(settings.name, in_chans=channels, **form, **options)

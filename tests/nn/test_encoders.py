@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from landweave.errors import ConfigError
+from landweave.nn.config import Encoder
+from landweave.nn.encoders import DEPTH, StreamEncoder, dates_with_data, lay_on
+from landweave.sample import Image
+from landweave.transforms import normalise
+from tests.nn.tiny_models import batch_of, contract_of
+
+SIZE = {"s2-l2a": (64, 64)}
+# one of each kind that timm builds differently: residual, channels-last inside, fixed size by windows, fixed by tokens
+BACKBONES = (
+    "resnet18",
+    "convnext_atto",
+    "swin_tiny_patch4_window7_224",
+    "vit_tiny_patch16_224",
+    "mobilenetv3_small_050",
+)
+
+
+def image_of(T: int = 1, B: int = 2, seed: int = 0, size: tuple[int, int] = (64, 64)) -> Image:
+    sizes = {"s2-l2a": size}
+    return normalise(batch_of(sizes, B=B, T=T, seed=seed), contract_of(sizes)).images["s2-l2a"]
+
+
+def encoder_of(name: str = "resnet18", *, maps: bool = False, **settings: object) -> StreamEncoder:
+    torch.manual_seed(0)
+    return StreamEncoder(Encoder.model_validate({"name": name, **settings}), bands=3, size=(64, 64), maps=maps)
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_contract_of_every_kind_of_backbone(name: str, maps: bool) -> None:
+    encoder = encoder_of(name, maps=maps).eval()
+    image = image_of(T=3, B=3)
+    image.dates_seen[1, 1:] = False
+    image.bands_seen[2] = False
+    with torch.no_grad():
+        found = encoder(image)
+        alone = encoder(replace(_rows(image, [1]), dates_seen=torch.tensor([[True, False, False]])))
+    assert [f.shape[1] for f in found] == encoder.widths
+    if maps:
+        assert len(found) == DEPTH
+        sizes = [f.shape[-1] for f in found]
+        assert sizes == sorted(sizes, reverse=True), "fine to coarse"
+    for f, g in zip(found, alone, strict=True):
+        assert (f[2] == 0).all(), "an absent sensor has features of 0"
+        if f.shape[1]:
+            assert not (f[0] == 0).all()
+            torch.testing.assert_close(f[1], g[0], rtol=1e-3, atol=1e-3)
+
+
+def _rows(image: Image, rows: list[int]) -> Image:
+    tensors = {k: getattr(image, k)[rows] for k in ("data", "scale", "offset", "days", "dates_seen", "bands_seen")}
+    return replace(image, **tensors, pixels_seen=image.pixels_seen[rows])
+
+
+def test_features_of_a_series_are_the_mean_over_the_seen_dates() -> None:
+    encoder = encoder_of().eval()
+    image = image_of(T=3)
+    image.dates_seen[0, 1] = False
+    with torch.no_grad():
+        (found,) = encoder(image)
+        for b, dates in enumerate(([0, 2], [0, 1, 2])):
+            each: list[Tensor] = []
+            for t in dates:
+                one = image_of(T=3)
+                one.dates_seen[:] = False
+                one.dates_seen[b, t] = True
+                each.append(encoder(one)[0][b])
+            torch.testing.assert_close(found[b], torch.stack(each).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_in_training_nothing_unseen_reaches_features_or_batch_norm(mask: bool) -> None:
+    def run(rubbish: float, padding: int) -> tuple[Tensor, dict[str, Tensor]]:
+        encoder = encoder_of(band_mask=mask).train()
+        image = image_of(T=2 + padding, B=3)
+        image.data[:, :2] = image_of(T=2, B=3).data
+        image.dates_seen[:, 2:] = False
+        image.pixels_seen[1, 0] = False
+        image.bands_seen[2] = False
+        image = replace(image, data=torch.where(image.seen, image.data, rubbish if rubbish == 0 else 0.0))
+        if rubbish:  # places and dates of which nothing is seen never enter the network, whatever stands there
+            image.data[2] = rubbish
+            image.data[:, 2:] = rubbish
+        (found,) = encoder(image)
+        return found.detach(), {k: v.clone() for k, v in encoder.state_dict().items()}
+
+    (found, state), (other, after) = run(0.0, 0), run(1e6, 2)
+    assert torch.equal(found, other)
+    assert all(torch.equal(state[k], after[k]) for k in state)
+
+
+def test_all_absent_keeps_statistics_and_gives_every_weight_a_gradient_of_zero() -> None:
+    encoder = encoder_of(maps=True).train()
+    image = image_of()
+    image.bands_seen[:] = False
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    sum(f.sum() for f in encoder(image)).backward()  # type: ignore[union-attr]
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    assert all(p.grad is not None and (p.grad == 0).all() for p in encoder.parameters())
+
+
+def test_one_place_of_one_pixel_in_the_last_stage_trains() -> None:
+    encoder = encoder_of().train()
+    image = image_of(B=1, size=(32, 32))
+    (found,) = encoder(image)
+    assert found.shape == (1, 512)
+    assert found.isfinite().all()
+
+
+def test_date_with_no_pixel_seen_is_no_date() -> None:
+    image = image_of(T=2)
+    image.pixels_seen[0, 1] = False
+    assert dates_with_data(image).tolist() == [[True, False], [True, True]]
+
+
+def test_stems_for_small_images() -> None:
+    sizes = {}
+    for stem in ("own", "no-pool", "small"):
+        encoder = encoder_of(stem=stem, maps=True).eval()
+        with torch.no_grad():
+            sizes[stem] = [f.shape[-1] for f in encoder(image_of())]
+    assert sizes == {"own": [32, 16, 8, 4, 2], "no-pool": [32, 32, 16, 8, 4], "small": [64, 64, 32, 16, 8]}
+    with pytest.raises(ConfigError, match="convnext_atto has another stem"):
+        encoder_of("convnext_atto", stem="small")
+
+
+def test_backbone_that_cannot_give_what_is_asked_is_refused_with_its_name() -> None:
+    with pytest.raises(ConfigError, match="inception_v3 cannot read 64 x 64 pixels"):
+        encoder_of("inception_v3")
+
+
+def test_lay_on_keeps_pixels_where_it_can_and_positions_everywhere() -> None:
+    x = torch.rand(1, 1, 50, 60)
+    kept = lay_on(x, (64 / 50, 64 / 60))
+    assert torch.equal(kept[..., :50, :60], x)
+    assert kept.shape[-2:] == (64, 64)
+    assert (kept[..., 50:, :] == 0).all()
+    # a ramp over a coarse image of the same area keeps its value at each position
+    ramp = (torch.arange(25.0) + 0.5).div(25).expand(1, 1, 25, 25)
+    laid = lay_on(ramp, (64 / 50, 64 / 50))
+    at = (torch.arange(32) + 0.5) / 32 * 64 / 50
+    inside = (at > 0.04) & (at < 0.96)
+    torch.testing.assert_close(laid[0, 0, 5][inside], at[inside], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from landweave.contract import Contract
+from landweave.errors import ContractError
+from landweave.nn.config import Concat, Decoder, Early, Encoder, Fusion, Mean, Projection, UNet, UPerNet
+from landweave.nn.model import MapModel, Model, SceneModel
+from landweave.sample import Batch
+from tests.nn.tiny_models import TWO, batch_of, contract_of, with_image
+
+FUSIONS: tuple[Fusion, ...] = (Concat(), Mean(), Early())
+DECODERS: tuple[Decoder, ...] = (UNet(channels=(32, 24, 16, 16, 8)), UPerNet(channels=16))
+SMALL = Encoder(name="test_resnet")  # timm's own model for tests: five stages, 0.4 M weights
+WIDTH = 96
+MIXED = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (30, 30), "dem": (7, 7)}
+
+
+def scene(fusion: Fusion = FUSIONS[0], sizes: dict[str, tuple[int, int]] = TWO, mask: bool = False) -> SceneModel:
+    torch.manual_seed(0)
+    encoder = SMALL.model_copy(update={"band_mask": mask})
+    return SceneModel(contract_of(sizes), encoder, fusion, classes=3, projection=Projection(dim=8))
+
+
+def mapper(fusion: Fusion = FUSIONS[0], decoder: Decoder = DECODERS[0], **sizes: tuple[int, int]) -> MapModel:
+    torch.manual_seed(0)
+    contract = contract_of({k.replace("_", "-"): v for k, v in sizes.items()} or TWO)
+    return MapModel(contract, SMALL, fusion, decoder=decoder, classes=3)
+
+
+def wake(model: Model) -> None:
+    """Give every norm a scale: timm starts the last one of each residual block at 0, which cuts its gradient."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+
+
+def assert_every_weight_learns(model: Model) -> None:
+    # biases right before a batch norm have a gradient of 0 by nature, but they have one
+    lacking = [n for n, p in model.named_parameters() if p.grad is None]
+    assert not lacking
+    dead = [n for n, p in model.named_parameters() if p.grad is not None and p.ndim > 1 and not p.grad.any()]
+    assert not dead
+
+
+@pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
+def test_scene_contract_of_every_fusion(fusion: Fusion, T: int) -> None:
+    model = scene(fusion, mask=T == 3)
+    wake(model)
+    batch = batch_of(B=4, T=T, absent=[("s1-rtc-gamma0", 1), ("s2-l2a", 2)])
+    out = model(batch)
+    names = {"early"} if fusion.kind == "early" else set(TWO)
+    assert out.logits.shape == (4, 3)
+    assert set(out.features) == set(out.seen) == set(out.embeddings) == names
+    assert all(f.shape == (4, WIDTH) for f in out.features.values())
+    (out.logits.square().sum() + sum(z.square().sum() for z in out.embeddings.values())).backward()
+    assert_every_weight_learns(model)
+    if fusion.kind != "early":
+        assert out.seen["s1-rtc-gamma0"].tolist() == [True, False, True, True]
+        assert (out.features["s1-rtc-gamma0"][1] == 0).all()
+        assert (out.embeddings["s1-rtc-gamma0"][1] == 0).all()
+    model.eval()
+    with torch.no_grad():
+        shuffled = replace(batch, images=dict(reversed(batch.images.items())))
+        swapped = Contract(dict(reversed(model.contract.streams.items())))
+        again = SceneModel(swapped, model.by_name[min(names)].settings, fusion, classes=3, projection=Projection(dim=8))
+        again.load_state_dict(model.state_dict())
+        reference = model.logits(batch)
+        assert torch.equal(model.logits(shuffled), reference)
+        assert torch.equal(again.eval().logits(batch), reference)
+        torch.testing.assert_close(model.features(batch), model(batch).features)
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.kind)
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
+def test_map_contract_of_every_fusion_and_decoder(fusion: Fusion, decoder: Decoder) -> None:
+    model = mapper(fusion, decoder, **MIXED)
+    wake(model)
+    batch = batch_of(MIXED, B=3, absent=[("dem", 1)])
+    logits = model.logits(batch)
+    assert logits.shape == (3, 3, 64, 64)
+    logits.square().mean().backward()
+    assert_every_weight_learns(model)
+    model.eval()
+    with torch.no_grad():
+        features = model.features(batch)
+        assert features.keys() == model.mean_features.keys()
+        assert all(features[n].shape[1:] == m.shape for n, m in model.mean_features.items())
+        odd = {"s2-l2a": (45, 70), "s1-rtc-gamma0": (22, 33), "dem": (5, 7)}
+        assert model.logits(batch_of(odd, B=1)).shape == (1, 3, 45, 70)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
+@pytest.mark.parametrize("kind", ["scene", "map"])
+def test_values_that_are_not_seen_are_never_read(kind: str, fusion: Fusion) -> None:
+    model: Model = scene(fusion) if kind == "scene" else mapper(fusion)
+    model.train()
+    batch = batch_of(T=2, B=3, absent=[("s1-rtc-gamma0", 1)])
+    s2 = batch.images["s2-l2a"]
+    s2.bands_seen[0, 1] = False
+    s2.dates_seen[2, 1] = False
+    s2.pixels_seen[1, 0, 0, 10:40, :30] = False
+    found = []
+    for rubbish in (0.0, 1e9, float("nan")):
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        images = {n: replace(im, data=torch.where(im.seen, im.data, rubbish)) for n, im in batch.images.items()}
+        found.append(model.logits(replace(batch, images=images)).detach())
+        model.load_state_dict(state)
+    assert found[0].isfinite().all()
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_concat_reads_the_mean_feature_of_an_absent_sensor() -> None:
+    model = scene().eval()
+    batch = batch_of(absent=[("s2-l2a", 0)])
+    with torch.no_grad():
+        before = model.logits(batch)
+        means = {n: torch.rand(WIDTH) for n in TWO}
+        model.set_mean_features(means)
+        after = model.logits(batch)
+        h = model.features(batch)
+        expected = model.head(torch.cat([h["s1-rtc-gamma0"][0], means["s2-l2a"]]))
+    assert torch.equal(before[1], after[1])
+    torch.testing.assert_close(after[0], expected)
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.kind)
+def test_map_trains_on_one_place(decoder: Decoder) -> None:
+    model = mapper(decoder=decoder).train()
+    model.logits(batch_of(B=1)).sum().backward()
+
+
+def test_map_moves_with_the_image() -> None:
+    """An image and the same one with a border that is not seen give nearly the same map, at the same place."""
+    model = mapper(s2_l2a=(64, 64)).eval()
+    small = batch_of({"s2-l2a": (64, 64)})
+    large = batch_of({"s2-l2a": (96, 96)})
+    image = large.images["s2-l2a"]
+    image.data[..., :64, :64] = small.images["s2-l2a"].data
+    image.pixels_seen[..., 64:, :] = False
+    image.pixels_seen[..., 64:] = False
+    with torch.no_grad():
+        a, b = model.logits(small), model.logits(large)
+    near = (a - b[..., :64, :64])[..., :24, :24].abs().mean()
+    shifted = (a[..., :24, :24] - b[..., 40:64, 40:64]).abs().mean()
+    assert near < 0.5 * shifted
+
+
+def test_map_is_on_the_grid_of_the_finest_sensor_that_is_there() -> None:
+    sizes = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (32, 32)}
+    model = mapper(s2_l2a=(64, 64), s1_rtc_gamma0=(32, 32)).eval()
+    batch = batch_of(sizes)
+    wide = batch_of({"s2-l2a": (8, 8), "s1-rtc-gamma0": (96, 80)})
+    absent = with_image(batch, "s1-rtc-gamma0", wide.images["s1-rtc-gamma0"])
+    absent = with_image(absent, "s2-l2a", batch.images["s2-l2a"].unseen())
+    with torch.no_grad():
+        assert model.logits(batch).shape[-2:] == (64, 64)
+        assert model.logits(absent).shape[-2:] == (96, 80)
+        assert model.logits(with_image(batch, "s2-l2a", batch.images["s2-l2a"].unseen())).shape[-2:] == (32, 32)
+
+
+def test_state_round_trip_gives_the_same_logits() -> None:
+    for model in (scene(Mean()), mapper(Concat(), UPerNet(channels=16))):
+        model.train()
+        batch = batch_of()
+        model.logits(batch)  # moves the statistics of batch norm
+        model.set_mean_features({n: torch.rand_like(m) for n, m in model.mean_features.items()})
+        file = io.BytesIO()
+        torch.save(model.state_dict(), file)
+        other = scene(Mean()) if isinstance(model, SceneModel) else mapper(Concat(), UPerNet(channels=16))
+        for p in other.parameters():
+            p.data.add_(0.1)
+        other.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+        with torch.no_grad():
+            assert torch.equal(model.eval().logits(batch), other.eval().logits(batch))
+
+
+def test_bf16_autocast_stays_near_float32_and_gives_float32() -> None:
+    for model in (scene(), mapper()):
+        model.eval()
+        batch = batch_of()
+        with torch.no_grad():
+            exact = model(batch)
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = model(batch)
+        assert rough.logits.dtype == torch.float32
+        assert all(f.dtype == torch.float32 for f in rough.features.values())
+        assert (rough.logits - exact.logits).abs().max() < 0.1 * exact.logits.abs().max()
+        assert not torch.equal(rough.logits, exact.logits), "nothing ran in bf16"
+
+
+def test_weights_are_channels_last() -> None:
+    for model in (scene(), mapper()):
+        wide = [p for p in model.parameters() if p.ndim == 4 and min(p.shape) > 1]
+        assert wide
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
+
+
+def test_batch_without_a_sensor_of_the_contract_is_refused() -> None:
+    batch = batch_of()
+    less = Batch({"s2-l2a": batch.images["s2-l2a"]}, batch.labels, batch.names, batch.groups)
+    with pytest.raises(ContractError, match="the batch has no s1-rtc-gamma0; it has s2-l2a"):
+        scene()(less)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import timm
+from pydantic import TypeAdapter, ValidationError
+
+from landweave.config import parse
+from landweave.errors import ConfigError
+from landweave.nn.config import Decoder, Early, Encoder, Fusion, UPerNet, backbones
+
+
+def test_shipped_list_of_backbones_is_that_of_the_locked_timm() -> None:
+    assert list(backbones()) == timm.list_models()
+
+
+def test_unknown_backbone_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"unknown backbone `resnet8`, did you mean `resnet18`") as caught:
+        parse(Encoder, {"name": "resnet8"}, where="r.yaml")
+    assert len(str(caught.value).splitlines()) < 10
+
+
+def test_families_are_told_by_kind() -> None:
+    assert TypeAdapter(Fusion).validate_python({"kind": "early"}) == Early()
+    assert TypeAdapter(Decoder).validate_python({"kind": "upernet", "channels": 64}) == UPerNet(channels=64)
+    with pytest.raises(ValidationError):
+        TypeAdapter(Fusion).validate_python({"kind": "attention"})
+
+
+def test_settings_load_without_torch_and_networks_and_methods_without_rasterio() -> None:
+    code = """
+import sys
+sys.modules["rasterio"] = None
+import landweave.nn.config, landweave.methods
+heavy = {"torch", "timm", "lightning", "kornia"} & set(sys.modules)
+assert not heavy, heavy
+import landweave.nn.model, landweave.methods.terms
+import landweave.losses.contrastive, landweave.losses.supcon, landweave.losses.supervised
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
