@@ -6,12 +6,12 @@ Files appear whole or not at all: each is written under another name, flushed to
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from landweave.errors import RunError
+from landweave.files import write_bytes
 
 
 def read_json(path: Path) -> Any:
@@ -30,13 +30,10 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors atomically. Tensors that share memory are stored once each."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    part = path.with_name(f".{path.name}.part")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, dict(metadata or {}))
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    content = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    write_bytes(path, save(content, dict(metadata or {})))
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

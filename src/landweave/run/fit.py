@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -227,6 +228,7 @@ def _trainer(experiment: Experiment, folder: Path, keep: Keep, progress: bool) -
 
     train = experiment.train
     bars: list[Callback] = []
+    progress = progress and sys.stderr.isatty()  # a bar in a log file is noise
     if progress:
         from lightning.pytorch.callbacks import TQDMProgressBar
 
