@@ -262,7 +262,9 @@ def test_brightness_keeps_ratios_of_bands_and_contrast_keeps_means() -> None:
     assert not torch.isclose(flat.std((-1, -2)), before.std((-1, -2))).any()
 
 
-def test_blur_by_a_loop() -> None:
+@pytest.mark.parametrize("block", [1, 2**19])
+def test_blur_by_a_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("landweave.transforms.radiometry.BLOCK", block)
     batch = batch_of("ab")
     settings = replace_settings(STILL, blur=1.0, blur_sigma=(0.7, 1.5))
     view = augment(batch, settings, (0,)).images["s2-l1c"].data
@@ -275,7 +277,8 @@ def test_blur_by_a_loop() -> None:
             total = 0.0
             for dr in range(-4, 5):
                 for dc in range(-4, 5):
-                    at = raw[i, 0, 0, min(max(r + dr, 0), 7), min(max(c + dc, 0), 7)]
+                    row, col = (7 - abs(7 - abs(v)) for v in (r + dr, c + dc))  # mirrored at the border
+                    at = raw[i, 0, 0, row, col]
                     total += weight[dr + 4] * weight[dc + 4] * float(at)
             assert float(view[i, 0, 0, r, c]) == pytest.approx(total, rel=1e-4)
     some = augment(batch_of("abcdefgh"), replace_settings(settings, blur=0.5), (0,)).images["s2-l1c"].data

@@ -90,18 +90,21 @@ class Draw:
     contrast: float
     sigma: float
     """Width of the blur in pixels; 0: none."""
-    seed: NDArray[np.uint64]
+
+
+def seed_of(key: Sequence[int], place: str, what: str = "") -> NDArray[np.uint64]:
+    """128 bits that belong to a key and two names, on every machine: their BLAKE2 hash."""
+    text = repr((tuple(int(k) for k in key), place, what)).encode()
+    return np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), "<u8").astype(np.uint64)
 
 
 def draw(settings: Augment, key: Sequence[int], place: str, sensor: str = "") -> Draw:
     """The draw of a place (or of one sensor of it): the same for the same key and names, on every machine.
 
-    Names are hashed with BLAKE2 into the key of a Philox generator (Salmon et al. 2011), whose streams are
-    independent; every setting has its own position in the stream, so that switching one on leaves the others alone.
+    Key and names are hashed into the key of a Philox generator (Salmon et al. 2011), whose streams are independent;
+    every setting has its own position in the stream, so that switching one on leaves the others alone.
     """
-    text = repr((tuple(int(k) for k in key), place, sensor)).encode()
-    seed = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), "<u8").astype(np.uint64)
-    u = np.random.Generator(np.random.Philox(key=seed)).random(16).tolist()
+    u = np.random.Generator(np.random.Philox(key=seed_of(key, place, sensor))).random(16).tolist()
     low, high = settings.crop or (1.0, 1.0)
     jitter = u[6] < settings.jitter_chance
     low_sigma, high_sigma = settings.blur_sigma
@@ -117,7 +120,6 @@ def draw(settings: Augment, key: Sequence[int], place: str, sensor: str = "") ->
         brightness=1 + jitter * settings.brightness * (2 * u[7] - 1),
         contrast=1 + jitter * settings.contrast * (2 * u[8] - 1),
         sigma=(u[9] < settings.blur) * (low_sigma + u[10] * (high_sigma - low_sigma)),
-        seed=seed,
     )
 
 
@@ -134,7 +136,7 @@ def augment(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
         batch: cubes, or images as read; not normalised.
         settings: what may happen.
         key: integers that tell this draw from others: (seed, epoch, view). The same key and place give the same
-            result, wherever the place stands in a batch.
+            result, wherever the place stands in a batch (noise: on the same kind of device).
 
     Raises:
         ConfigError: a geometry for each sensor (`co_registered: false`) although a label map is carried.

@@ -15,7 +15,7 @@ from landweave.legends import UNKNOWN
 from landweave.sample import Batch, Image, Label
 from landweave.sensors import sensor
 from landweave.transforms.augment import Augment, Draw, draw
-from landweave.transforms.resampling import decibel, physical, power
+from landweave.transforms.resampling import blanked, decibel, physical, power
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -71,18 +71,17 @@ def _copied(image: Image, draws: Draws) -> Image:
 
 
 def _turn(values: Tensor, draws: Draws) -> Tensor:
-    """Transposed, then flipped, a place at a time decided; any dtype, `B ... H W`."""
-
-    def chosen(flags: list[bool], other: Tensor, here: Tensor) -> Tensor:
-        if not any(flags):
-            return here
-        flag = torch.tensor(flags, device=values.device).reshape(-1, *(1,) * (values.ndim - 1))
-        return torch.where(flag, other, here)
-
-    if any(d.transpose for d in draws):
-        values = chosen([d.transpose for d in draws], values.transpose(-1, -2), values)
-    values = chosen([d.flip_cols for d in draws], values.flip(-1), values)
-    return chosen([d.flip_rows for d in draws], values.flip(-2), values)
+    """Transposed, then flipped; any dtype, `B ... H W`. Places of one symmetry (of 8) are moved together."""
+    groups: dict[tuple[bool, bool, bool], list[int]] = {}
+    for i, d in enumerate(draws):
+        groups.setdefault((d.transpose, d.flip_rows, d.flip_cols), []).append(i)
+    out = torch.empty_like(values)
+    for (transpose, rows, cols), places in groups.items():
+        part = values[places]
+        part = part.transpose(-1, -2) if transpose else part
+        axes = [axis for axis, flip in ((-2, rows), (-1, cols)) if flip]
+        out[places] = part.flip(axes) if axes else part
+    return out
 
 
 def _cut_image(stream: str, image: Image, draws: Draws) -> Image:
@@ -90,16 +89,17 @@ def _cut_image(stream: str, image: Image, draws: Draws) -> Image:
     theta = _affine(draws, image.data.device)
     B, _, _, H, W = image.data.shape
     seen = image.pixels_seen
-    inside = _sample(seen.reshape(B, -1, H, W).float(), theta, "nearest").reshape(seen.shape) > 0.5
     decibels = sensor(stream).unit == "dB"
     values = power(image.data) if decibels else image.data
     if bool(seen.all()) and max(d.side for d in draws) <= 1:
+        inside = seen
         data = _sample(values.reshape(B, -1, H, W), theta, "bilinear").reshape(values.shape)
     else:
+        inside = _sample(seen.reshape(B, -1, H, W).float(), theta, "nearest").reshape(seen.shape) > 0.5
         data = _mean_of_seen(values, seen, theta)
     data = decibel(data) if decibels else data
     there = replace(image, data=data, pixels_seen=inside, grid=(None,) * B)
-    return replace(there, data=torch.where(there.seen, data, 0.0))
+    return replace(there, data=blanked(there, data))
 
 
 def _mean_of_seen(values: Tensor, seen: Tensor, theta: Tensor) -> Tensor:

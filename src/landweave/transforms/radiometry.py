@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from landweave.sample import Batch, Image
 from landweave.sensors import sensor
-from landweave.transforms.augment import Augment, Draw, draw
-from landweave.transforms.resampling import decibel, physical, power
+from landweave.transforms.augment import Augment, Draw, draw, seed_of
+from landweave.transforms.resampling import blanked, decibel, physical, power, wholly_seen
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+BLOCK = 2**19
+"""Values blurred at a time on a CPU (2 MB)."""
+
+Values = Float[Tensor, "B T C H W"]
+Seen = Bool[Tensor, "B T C H W"] | None
+"""None: everything is seen."""
 
 TAPS = 9
 """Taps of the blur: two deviations to each side at the widest default of 2 pixels."""
@@ -32,89 +37,108 @@ def coloured(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
 def _coloured(stream: str, image: Image, settings: Augment, key: Sequence[int], names: tuple[str, ...]) -> Image:
     row = sensor(stream)
     optical = row.unit in ("reflectance", "digital number")
-    light = optical and bool(settings.brightness or settings.contrast or settings.noise)
+    light = optical and bool(settings.brightness or settings.contrast)
+    noise = optical and settings.noise > 0
     speckle = row.radar and settings.speckle_looks > 0
-    if not (light or speckle or (settings.blur and row.unit != "metre")):
+    blur = settings.blur > 0 and row.unit != "metre"
+    if not (light or noise or speckle or blur):
         return image
     # the light of a place is one for all pixel sizes of a sensor; the noise of their pixels is not
     draws = [draw(settings, key, place, row.name) for place in names]
-    noises = [draw(settings, key, place, f"{stream} pixels") for place in names]
+    seeds = [seed_of(key, place, f"{stream} pixels") for place in names]
     image = physical(image)
-    seen = image.seen
+    seen = None if wholly_seen(image) else image.seen
     data = power(image.data) if row.unit == "dB" else image.data
     if light:
-        data = _light(data, seen, settings, draws, noises)
-    if settings.blur:
+        data = _lit(data, seen, draws)
+    if blur:
         data = _blurred(data, seen, [d.sigma for d in draws])
+    if noise:
+        data = data + settings.noise * _deviation(data, seen) * _normal(data, seeds)
     if speckle:
-        data = data * _gamma(data, settings.speckle_looks, noises)
+        data = data * _gamma(data, settings.speckle_looks, seeds)
     data = decibel(data) if row.unit == "dB" else data
-    return replace(image, data=torch.where(seen, data, 0.0))
+    return replace(image, data=blanked(image, data))
 
 
-def _light(
-    data: Float[Tensor, "B T C H W"],
-    seen: Bool[Tensor, "B T C H W"],
-    settings: Augment,
-    draws: list[Draw],
-    noises: list[Draw],
-) -> Float[Tensor, "B T C H W"]:
-    """Contrast about the mean a date and band, then brightness, then noise in shares of the deviation.
+def _mean(data: Values, seen: Seen) -> Values:
+    """Mean a place, date and band over what is seen."""
+    if seen is None:
+        return data.mean((-1, -2), keepdim=True)
+    n = seen.sum((-1, -2), keepdim=True).clamp(min=1)
+    return torch.where(seen, data, 0).sum((-1, -2), keepdim=True) / n
+
+
+def _deviation(data: Values, seen: Seen) -> Values:
+    """Standard deviation a place, date and band over what is seen."""
+    return _mean((data - _mean(data, seen)).square_(), seen).sqrt_()
+
+
+def _lit(data: Values, seen: Seen, draws: list[Draw]) -> Values:
+    """Contrast about the mean, then brightness.
 
     All bands of a sensor share the factors, so that ratios of bands (what a vegetation index is) survive brightness.
     """
-    n = seen.sum((-1, -2), keepdim=True).clamp(min=1)
-    mean = torch.where(seen, data, 0).sum((-1, -2), keepdim=True) / n
-    contrast, brightness = (_column(data, [getattr(d, f) for d in draws]) for f in ("contrast", "brightness"))
-    out = (mean + (data - mean) * contrast) * brightness
-    if settings.noise:
-        variance = torch.where(seen, (data - mean) ** 2, 0).sum((-1, -2), keepdim=True) / n
-        normal = [_generator(d).standard_normal(data.shape[1:], np.float32) for d in noises]
-        out = out + settings.noise * variance.sqrt() * torch.from_numpy(np.stack(normal)).to(data.device)
+    contrast, brightness = (
+        torch.tensor([getattr(d, f) for d in draws], device=data.device)[:, None, None, None, None]
+        for f in ("contrast", "brightness")
+    )
+    return torch.addcmul((1 - contrast) * brightness * _mean(data, seen), data, contrast * brightness)
+
+
+def _normal(data: Values, seeds: list[NDArray[np.uint64]]) -> Values:
+    out = torch.empty_like(data)
+    generator = torch.Generator(data.device)
+    for i, seed in enumerate(seeds):
+        out[i].normal_(generator=generator.manual_seed(int(seed[0]) >> 1))
     return out
 
 
-def _gamma(data: Float[Tensor, "B T C H W"], looks: float, noises: list[Draw]) -> Float[Tensor, "B T C H W"]:
+def _gamma(data: Values, looks: float, seeds: list[NDArray[np.uint64]]) -> Values:
     """Speckle of fully developed scattering: gamma distributed with mean 1 and variance 1 / looks (Goodman 1976)."""
-    found = [_generator(d).standard_gamma(looks, data.shape[1:], np.float32) / np.float32(looks) for d in noises]
-    return torch.from_numpy(np.stack(found)).to(data.device)
+    shape = data.shape[1:]
+    found = [np.random.Generator(np.random.Philox(key=seed)).standard_gamma(looks, shape, np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(found)).to(data.device) / looks
 
 
-def _generator(d: Draw) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=d.seed))
-
-
-def _column(data: Tensor, values: list[float]) -> Tensor:
-    return torch.tensor(values, dtype=data.dtype, device=data.device).reshape(-1, *(1,) * (data.ndim - 1))
-
-
-def _blurred(
-    data: Float[Tensor, "B T C H W"], seen: Bool[Tensor, "B T C H W"], sigmas: list[float]
-) -> Float[Tensor, "B T C H W"]:
+def _blurred(data: Values, seen: Seen, sigmas: list[float]) -> Values:
     """A separable Gaussian of a width a place, over seen pixels only; places of width 0 stay untouched."""
     at = [i for i, s in enumerate(sigmas) if s > 0]
     if not at:
         return data
-    part, mask = data[at], seen[at]
-    sigma = [sigmas[i] for i in at]
-    if bool(mask.all()):
+    whole = len(at) == len(data)
+    part, sigma = data if whole else data[at], [sigmas[i] for i in at]
+    if seen is None:
         smooth = _convolved(part, sigma)
     else:
+        mask = seen[at]
         weight = _convolved(mask.to(part.dtype), sigma)
         smooth = _convolved(torch.where(mask, part, 0), sigma) / weight.clamp(min=1e-12)
+    if whole:
+        return smooth
     out = data.clone()
     out[at] = smooth
     return out
 
 
-def _convolved(data: Float[Tensor, "B T C H W"], sigmas: list[float]) -> Float[Tensor, "B T C H W"]:
-    """Along rows, then along columns, as one grouped convolution each (measured: 1.8 times a plain 2-D one)."""
+def _convolved(data: Values, sigmas: list[float]) -> Values:
+    """Along rows, then along columns, mirrored at the border, as grouped convolutions of a few places at a time.
+
+    A block that fits the cache makes the two passes up to 3.5 times as fast as over the whole batch (13 bands, 120
+    pixels, 64 places, one thread); a GPU takes all at once.
+    """
     B, T, C, H, W = data.shape
     half = TAPS // 2
     x = torch.arange(-half, half + 1, dtype=data.dtype, device=data.device)
     kernel = torch.exp(-0.5 * (x / torch.tensor(sigmas, dtype=data.dtype, device=data.device)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(T * C, 0)
-    flat = data.reshape(1, B * T * C, H, W)
-    flat = F.conv2d(F.pad(flat, (half, half, 0, 0), mode="replicate"), kernel[:, None, None], groups=B * T * C)
-    flat = F.conv2d(F.pad(flat, (0, 0, half, half), mode="replicate"), kernel[:, None, :, None], groups=B * T * C)
-    return flat.reshape(data.shape)
+    border = "reflect" if min(H, W) > half else "replicate"
+    step = max(1, BLOCK // (T * C * H * W)) if data.device.type == "cpu" else B
+    flat, out = data.reshape(B * T * C, 1, H, W), torch.empty_like(data).reshape(B * T * C, H, W)
+    for i in range(0, B * T * C, step * T * C):
+        part = flat[i : i + step * T * C].transpose(0, 1)
+        taps, n = kernel[i : i + step * T * C, None, None], part.shape[1]
+        part = F.conv2d(F.pad(part, (half, half, 0, 0), mode=border), taps, groups=n)
+        part = F.conv2d(F.pad(part, (0, 0, half, half), mode=border), taps.transpose(-1, -2), groups=n)
+        out[i : i + n] = part[0]
+    return out.reshape(data.shape)

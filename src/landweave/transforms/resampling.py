@@ -39,7 +39,7 @@ def resample(image: Image, size: tuple[int, int], *, unit: Unit = "reflectance",
         data = _mean_of_seen(values, image.pixels_seen, size)
         data = decibel(data) if unit == "dB" else data
     there = replace(image, data=data, pixels_seen=copy_nearest(image.pixels_seen, size), grid=scaled(image.grid, size))
-    return replace(there, data=torch.where(there.seen, data, 0.0))
+    return replace(there, data=blanked(there, data))
 
 
 def to_common(batch: Batch, size: tuple[int, int], *, method: Method = "bilinear") -> Batch:
@@ -50,8 +50,21 @@ def to_common(batch: Batch, size: tuple[int, int], *, method: Method = "bilinear
 
 def physical(image: Image) -> Image:
     """The image as float32 in its sensor's unit: scale 1, offset 0, and 0 where it is not seen."""
-    data = torch.where(image.seen, image.physical(), 0.0)
-    return replace(image, data=data, scale=torch.ones_like(image.scale), offset=torch.zeros_like(image.offset))
+    raw = image.data.dtype != torch.float32 or bool((image.scale != 1).any()) or bool(image.offset.any())
+    if not raw:
+        return replace(image, data=blanked(image, image.data))
+    one, none = torch.ones_like(image.scale), torch.zeros_like(image.offset)
+    return replace(image, data=blanked(image, image.physical()), scale=one, offset=none)
+
+
+def blanked(image: Image, data: Tensor) -> Tensor:
+    """`data` with 0 where `image` is not seen. Looking first spares the usual, wholly seen image a pass."""
+    return data if wholly_seen(image) else torch.where(image.seen, data, 0.0)
+
+
+def wholly_seen(image: Image) -> bool:
+    """Whether nothing of an image is missing at any place."""
+    return all(bool(t.all()) for t in (image.dates_seen, image.bands_seen, image.pixels_seen))
 
 
 def power(decibels: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
