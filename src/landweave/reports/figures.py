@@ -44,7 +44,7 @@ def curves(losses: Sequence[Line], scores: Sequence[Line], *, salt: str) -> str:
         ax.xaxis.get_major_locator().set_params(integer=True)
         if title != "loss":
             ax.set_ylim(0, 1)
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     return _svg(figure, _words("Learning curves", [*losses, *scores]), salt)
 
 
@@ -62,7 +62,7 @@ def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
     ax.set_ylim(0, 1)
     ax.set_xlabel("distance to the nearest training place (km)")
     ax.set_title(score, loc="left", fontsize=10)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, labelcolor=INK)
     return _svg(figure, _words(f"{score} against distance to the nearest training place", lines), salt)
 
 

@@ -50,9 +50,10 @@ def report(
     from landweave.run.predict import open_run
 
     tell = say or (lambda _: None)
-    opened, notes = open_run(run), {}
+    folder = Path(run)
+    opened, notes = open_run(folder), {}
     shown: list[Example] = []
-    found = page.evaluations(Path(run))
+    found = page.evaluations(folder)
     split = found[0]["split"] if found else "validation"
     try:
         scene = reopen(opened, split)
@@ -64,7 +65,7 @@ def report(
     except LandweaveError as error:
         notes["data"] = f"The data of this run could not be read again: {error.what}"
         tell(f"note: {notes['data']}")
-    return write_report(Path(run), out=Path(out) if out else None, maps=maps, examples=shown, notes=notes)
+    return write_report(folder, out=Path(out) if out else None, maps=maps, examples=shown, notes=notes)
 
 
 def _measure_leak(run: Run, scene: Scene, evaluation: dict[str, Any] | None) -> None:
@@ -141,6 +142,7 @@ def _template() -> Any:
 def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
     """Quicklooks of the maps that are given, or of those in the folder."""
     from landweave.maps.cog import quicklook
+    from landweave.maps.sources import metres
 
     out = []
     for path in given or sorted(folder.glob("*.tif")):
@@ -158,7 +160,7 @@ def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
                 "file": Path(path).name,
                 "uri": data_uri(look.picture()),
                 "alt": f"Land-cover map {Path(path).name}: {told}",
-                "size": f"{height} × {width} pixels of {look.grid.pixel[0]:g}",
+                "size": f"{height} × {width} pixels of {metres(look.grid):.4g} m",
                 "crs": look.grid.crs if len(look.grid.crs) < 20 else "",
                 "classes": [{"name": n, "color": c, "share": s} for s, n, c in shares],
                 "tags": look.tags,
