@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from landweave.data import mgrs, raster
+from landweave.data import mgrs, raster, ricohdl
 from landweave.data.bigearthnet import S2, BigEarthNetV2
 from landweave.data.bigearthnet_index import METADATA, SNOW_CLOUD
 from landweave.errors import ConfigError, DataError, GridError, MissingDataError
@@ -114,6 +114,15 @@ def lmdb_of(root: Path, where: Path) -> Path:
     environment.close()
     shutil.copy(root / METADATA, where / METADATA)
     return where
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Every test starts and ends without an open database."""
+    yield
+    for _, environment in ricohdl._opened.values():
+        environment.close()
+    ricohdl._opened.clear()
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +232,21 @@ def test_the_database_survives_forks_spawns_and_a_second_reader(root: Path, tmp_
         if child == 0:
             try:
                 same = dataset.read(1).images["s1-grd-sigma0"].data.sum().item() == before
-                os._exit(0 if same else 1)
+                own = [pid for pid, _ in ricohdl._opened.values()] == [os.getpid()]  # not the parent's
+                os._exit(0 if same and own else 1)
             except BaseException:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert dataset.read(1).images["s1-grd-sigma0"].data.sum().item() == before
+
+
+def test_the_database_is_opened_once_a_process(root: Path, tmp_path: Path) -> None:
+    database = ricohdl.Database(lmdb_of(root, tmp_path / "db"))
+    assert not ricohdl._opened.get(str(tmp_path / "db"))
+    first = database._environment()
+    assert ricohdl.Database(tmp_path / "db")._environment() is first
+    database.close()
+    assert database._environment() is not first
 
 
 def test_a_sensor_or_the_maps_may_lack_as_a_whole(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def test_runs_of_neighbouring_numbers_are_held_out_together(tmp_path: Path) -> N
     for p in places:
         of_group.setdefault(p.group, set()).add(p.split)
     assert all(len(splits) == 1 for splits in of_group.values())
+    of_number = [p.split for p in places if p.name.startswith("validation_p")]
+    assert all(len(set(of_number[n : n + RUN])) == 1 for n in range(0, len(of_number), RUN))
     assert [p.split for p in places].count("validation") == 2 * RUN
     assert [p.split for p in places].count("test") == 3
     other = config.model_copy(update={"split_seed": 1}).open().places

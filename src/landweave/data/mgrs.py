@@ -77,7 +77,7 @@ def lonlat(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude of UTM coordinates on WGS 84, elementwise, in degrees.
 
-    Krüger's series to the third order of the flattening, exact to a few millimetres within a zone (Karney 2011,
+    Krüger's series to the third order of the flattening, exact to a millimetre within a zone (Karney 2011,
     "Transverse Mercator with an accuracy of a few nanometers", eq. 36 and 11).
     """
     import numpy as np

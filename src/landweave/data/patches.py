@@ -180,9 +180,8 @@ class Patches(Dataset):
 
 
 def _unknown_map(images: Mapping[str, Image], legend: Legend) -> Label:
-    """A map of which nothing is known, on the grid of the place's first image."""
+    """A map of which nothing is known, as large as the place's first image."""
     import numpy as np
 
     first = next(iter(images.values()))
-    label = Label.of_map(np.full(first.data.shape[-2:], legend.ignored[0]), legend)
-    return label.unknown()
+    return Label.of_map(np.full(first.data.shape[-2:], legend.ignored[0]), legend)
