@@ -233,7 +233,7 @@ def tiles(folder: Path, real: Path) -> Path:
         {stream: str(base / name / "*.tif") for stream, name in images.items()},
         {"lulc": str(base / "LULC/*.tif")},
         legend=base / "legend.yaml",
-        size=56,
+        size=112,
         out=out,
     )
     return out

@@ -154,6 +154,16 @@ def test_several_dates_are_stacked_with_their_days_and_offsets(tmp_path: Path) -
     assert np.allclose(image.physical()[1], first * 1e-4, atol=1e-6)
 
 
+def test_one_file_per_band_in_any_order(tmp_path: Path) -> None:
+    data = {band: tif(tmp_path / f"s_{band}.tif", 1, dtype="uint16") + 0 for band in ("B04", "B02", "B8A")}
+    raster.write(tmp_path / "s_B02.tif", data["B02"] + 7, grid())
+    image = one(tmp_path, **{"s2-l2a": "s_B04.tif;s_B8A.tif;s_B02.tif"}).read(0).images["s2-l2a"]
+    assert image.bands == ("B02", "B04", "B8A")
+    assert np.array_equal(image.data[0, 0], data["B02"][0] + 7)
+    asked = one(tmp_path, **{"s2-l2a": "s_B04.tif;s_B02.tif", "s2-l2a.bands": "B4,B2"}).read(0).images["s2-l2a"]
+    assert asked.bands == ("B04", "B02")
+
+
 def test_scale_and_offset_come_from_the_file_then_the_row_then_the_recipe(tmp_path: Path) -> None:
     import rasterio
 
@@ -259,6 +269,7 @@ def bad_table(tmp_path: Path, fault: str) -> Any:
         "dates": {"s1-rtc-gamma0.dates": "2020-01-01;2020-01-02"}, "date": {"s1-rtc-gamma0.dates": "May"},
         "column": {"splitt": "train"}, "part": {"s1-rtc-gamma0.band": "VV"}, "label": {"labels_use": "x"},
         "sensor": {"s2_l2a": "a.tif"}, "split": {"split": "val"}, "noname": {"name": ""},
+        "zone": {"left": 500000, "bottom": 5e6 - 80, "right": 500080, "top": 5e6, "crs": "EPSG:32634"},
         "window": {"left": 0, "bottom": 0, "right": 10, "top": 10, "crs": UTM}, "half": {"left": 1},
         "number": {"s1-rtc-gamma0.offset": "big"},
     }.get(fault, {})  # fmt: skip
@@ -275,7 +286,8 @@ def bad_table(tmp_path: Path, fault: str) -> Any:
         "crs": "other.tif: in EPSG:32632, but", "far": "far.tif: covers other ground", "shifted": "covers other ground",
         "dates": "2 dates for 1 paths", "date": "`May`", "column": "mean `split`", "part": "did you mean `bands`",
         "label": "label:<task>", "sensor": "did you mean `s2-l2a`", "split": "did you mean `validation`",
-        "noname": "no name", "twice": "stands twice", "window": "outside the raster", "half": "a window needs",
+        "noname": "no name", "twice": "stands twice", "window": "outside the raster",
+        "zone": "a.tif: the window is in EPSG:32634, the raster in EPSG:32633", "half": "a window needs",
         "number": "`big`",
     }.items(),
 )  # fmt: skip

@@ -135,6 +135,14 @@ def test_new_windows_agree_with_old_ones_wherever_they_lie(data: st.DataObject) 
             assert done.split[i] in {UNUSED, *on}
 
 
+def test_ground_with_a_past_goes_before_a_fresh_proposal() -> None:
+    old = Placed(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([0], np.int8), ["north"])
+    new = np.array([[1.0, 0.0, 3.0, 2.0], [4.0, 0.0, 6.0, 2.0]])  # the second is near the first, not near the old one
+    done = settle(np.array([2, 2], np.int8), new, ["a", "b"], buffer=(2.0, 2.0), old=old)
+    assert done.split.tolist() == [0, UNUSED]
+    assert done.groups == ["north", "b"]
+
+
 def test_a_large_raster_is_dealt_out_in_blocks_near_the_shares() -> None:
     layout = lay_out((60, 60), (1, 1), shares=SHARES, block=None, rng=np.random.default_rng(0))
     assert layout is not None

@@ -203,21 +203,18 @@ class Darkest:
 def offset_suspicion(stream: str, dark: Darkest, source: str = "") -> Finding | None:
     """Whether an image seems to carry the +1000 of Sentinel-2 processing baseline 04.00, unsubtracted.
 
-    Calibrated on genuine tiles that carry it and that do not. Where there is a cirrus band it decides alone: water
-    vapour leaves next to nothing of the ground there. Before the atmospheric correction the visible bands hold air
-    light of about 0.1 themselves, so without cirrus only the short-wave infrared counts. After it, the darkest
-    hundredth of visible and short-wave infrared is 0.00 to 0.04 over most land, and 0.10 to 0.115 with the offset;
-    snow passes because it is dark in the short-wave infrared. Deserts between 0.115 and 0.15 cannot be told, except
-    by a product name with baseline 04.00 or later.
+    Calibrated on genuine tiles that carry it and that do not: the darkest hundredth of the visible, cirrus and
+    short-wave infrared bands is 0.00 to 0.04 reflectance over most land, and 0.10 to 0.115 with the offset. Snow
+    passes because it is dark in the short-wave infrared. In Level-1C the cirrus band is the dark one; the visible
+    bands hold air light of about 0.1 themselves, so without cirrus only the short-wave infrared counts. Deserts
+    between 0.115 and 0.15 cannot be told, except by a product name with baseline 04.00 or later.
     """
     row = sensor(stream)
     common = {b.common: b.name for b in row.bands}
     if row.unit != "reflectance" or "swir16" not in common:
         return None
     there = [b for b in _dark_bands(row) if b in dark.counts and dark.counts[b].sum() >= _ENOUGH]
-    if (cirrus := common.get("cirrus")) in there:
-        there = [cirrus] if cirrus else []
-    elif cirrus:
+    if "cirrus" in common and common["cirrus"] not in there:
         there = [b for b in there if b in (common["swir16"], common["swir22"])]
     if not there:
         return None
@@ -225,7 +222,7 @@ def offset_suspicion(stream: str, dark: Darkest, source: str = "") -> Finding | 
     low = dark.low(band)
     baseline = re.search(r"_N(\d{4})_", source)
     named = baseline is not None and 400 <= int(baseline[1]) < 9000 and low >= 0.09
-    if not named and not 0.095 <= low <= (0.13 if band == cirrus else 0.115):
+    if not named and not 0.095 <= low <= 0.115:
         return None
     hint = f", and the name says baseline {baseline[1]}" if named and baseline else ""
     what = f"suspected +1000 offset: the darkest 1 % of {band} is {low:.3f} reflectance, not near 0{hint}"

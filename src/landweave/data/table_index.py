@@ -42,24 +42,22 @@ def places_of(rows: Rows) -> list[Place]:
 
 def _centres(rows: Rows) -> list[tuple[float, float] | None]:
     """lon, lat of each place from its columns, else from its window: one transformation a CRS."""
-    n = len(rows)
-    told = [(*rows.numbers("lon", i), *rows.numbers("lat", i)) for i in range(n)]
-    out: list[tuple[float, float] | None] = [(t[0], t[1]) if len(t) == 2 else None for t in told]
+    import numpy as np
+
+    lon, lat = rows.floats("lon"), rows.floats("lat")
+    left, bottom, right, top = (rows.floats(w) for w in WINDOW)
+    x, y = (left + right) / 2, (bottom + top) / 2
     by_crs: dict[str, list[int]] = {}
-    for i in range(n):
-        if out[i] is None and (crs := rows.text("crs", i)) and rows.text("left", i):
+    for i in np.flatnonzero((np.isnan(lon) | np.isnan(lat)) & ~np.isnan(x) & ~np.isnan(y)).tolist():
+        if crs := rows.text("crs", i):
             by_crs.setdefault(crs, []).append(i)
     if by_crs:
         from landweave.data.raster import crs_name, transform_points
 
         for crs, at in by_crs.items():
-            corners = [[rows.numbers(w, i)[0] for i in at] for w in WINDOW if all(rows.text(w, i) for i in at)]
-            if len(corners) == len(WINDOW):
-                xs = [(a + b) / 2 for a, b in zip(corners[0], corners[2], strict=True)]
-                ys = [(a + b) / 2 for a, b in zip(corners[1], corners[3], strict=True)]
-                for i, lon, lat in zip(at, *transform_points(xs, ys, crs_name(crs)), strict=True):
-                    out[i] = (lon, lat)
-    return out
+            lon[at], lat[at] = transform_points(x[at].tolist(), y[at].tolist(), crs_name(crs))
+    known = np.isfinite(lon) & np.isfinite(lat)
+    return [(a, b) if ok else None for a, b, ok in zip(lon.tolist(), lat.tolist(), known, strict=True)]
 
 
 def tasks_of(rows: Rows, legend: str, kinds: Mapping[str, LabelKind]) -> dict[str, Task]:

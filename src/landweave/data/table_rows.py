@@ -19,6 +19,9 @@ from landweave.legends import LEGENDS, Legend
 from landweave.sensors import SENSORS, sensor
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from landweave.sample import LabelKind
 
 LABEL = "label:"
@@ -70,6 +73,15 @@ class Rows:
         except ValueError:
             found = self.text(column, row)
             raise DataError(f"`{found}` in column {column} is not a number", where=self.at(row)) from None
+
+    def floats(self, column: str) -> NDArray[np.float64]:
+        """A whole column of single numbers, NaN where empty or absent; fast where the file holds numbers."""
+        import numpy as np
+
+        values = self.columns.get(column, [None] * len(self))
+        if not any(isinstance(v, str | list) for v in values):
+            return np.array(values, np.float64)
+        return np.array([(*self.numbers(column, i), np.nan)[0] for i in range(len(self))])
 
     def at(self, row: int) -> str:
         """Where a row is, for messages."""
