@@ -115,41 +115,22 @@ def tile(
         GridError: rasters of one scene in different CRS, on different ground, or that windows would cut.
         DataError: unmatched files, a label value outside the legend, places that the table has already.
     """
-    ask = _Ask(dict(images), dict(labels), size, Path(out), splits, split_by, buffer, block, split, group, seed)
-    _check(ask, bands or {}, offset or {})
-    legends = _legends(labels, legend)
-    old, old_legends, old_kinds = _old_rows(ask.out, append)
-    kinds: dict[str, LabelKind] = dict.fromkeys(labels, kind)
-    _same("legend", old_legends, legends, ask.out)
-    _same("kind", old_kinds, kinds, ask.out)
-    scenes = [scene_of(stem, files, size=size) for stem, files in match(images, labels).items()]
-    ground, rows = _ground_of(old), list(old)
-    names = {str(r["name"]) for r in old}
-    report = TileReport(str(ask.out), size, len(scenes), splits=dict.fromkeys(SPLITS, 0))
-    for done, scene in enumerate(_in_order(scenes, seed)):
-        settled = _split_scene(scene, ask, ground, len(scenes) - done)
-        home = ask.out.resolve().parent
-        fixed = image_cells(scene, home, bands=bands or {}, offset=offset or {})
-        found = {
-            t: label_cells(scene, t, legend=legends[t], size=size, kind=kind, min_share=min_share, home=home)
-            for t in labels
-        }
-        rows += _rows(scene, ask, settled, fixed, found, names)
-        _count(report, scene, ask, settled, legends, found)
-        if progress:
-            progress(done + 1, len(scenes))
-    _refuse_twice(rows, list(images), ask.out)
-    write_table(ask.out, rows, old_legends | legends, old_kinds | kinds)
-    report.table_places = len(rows)
-    return report
+    given = (dict(images), dict(labels), dict(bands or {}), dict(offset or {}))
+    ask = _Ask(*given, size, Path(out), kind, min_share, splits, split_by, buffer, block, split, group, seed)
+    _check(ask)
+    return _tile(ask, legend=legend, append=append, progress=progress)
 
 
 @dataclass(frozen=True)
 class _Ask:
     images: dict[str, str]
     labels: dict[str, str]
+    bands: dict[str, str]
+    offset: dict[str, float]
     size: int
     out: Path
+    kind: LabelKind
+    min_share: float
     shares: Shares
     split_by: SplitBy
     buffer: float | None
@@ -159,12 +140,44 @@ class _Ask:
     seed: int
 
 
-def _check(ask: _Ask, bands: Mapping[str, str], offset: Mapping[str, float]) -> None:
+def _tile(
+    ask: _Ask,
+    *,
+    legend: str | os.PathLike[str] | None,
+    append: bool,
+    progress: Callable[[int, int], None] | None,
+) -> TileReport:
+    legends = _legends(ask.labels, legend)
+    old, old_legends, old_kinds = _old_rows(ask.out, append)
+    kinds: dict[str, LabelKind] = dict.fromkeys(ask.labels, ask.kind)
+    _same("legend", old_legends, legends, ask.out)
+    _same("kind", old_kinds, kinds, ask.out)
+    scenes = [scene_of(stem, files, size=ask.size) for stem, files in match(ask.images, ask.labels).items()]
+    ground, rows = _ground_of(old), list(old)
+    names = {str(r["name"]) for r in old}
+    report = TileReport(str(ask.out), ask.size, len(scenes), splits=dict.fromkeys(SPLITS, 0))
+    home = ask.out.resolve().parent
+    for done, scene in enumerate(_in_order(scenes, ask.seed)):
+        settled = _split_scene(scene, ask, ground, len(scenes) - done)
+        fixed = image_cells(scene, home, bands=ask.bands, offset=ask.offset)
+        how: dict[str, Any] = {"size": ask.size, "kind": ask.kind, "min_share": ask.min_share, "home": home}
+        found = {t: label_cells(scene, t, legend=legends[t], **how) for t in ask.labels}
+        rows += _rows(scene, ask, settled, fixed, found, names)
+        _count(report, scene, ask, settled, legends, found)
+        if progress:
+            progress(done + 1, len(scenes))
+    _refuse_twice(rows, list(ask.images), ask.out)
+    write_table(ask.out, rows, old_legends | legends, old_kinds | kinds)
+    report.table_places = len(rows)
+    return report
+
+
+def _check(ask: _Ask) -> None:
     if not ask.images:
         raise ConfigError("no image", where="--image", fix="give --image s2-l2a=FILE.tif")
     for stream in ask.images:
         sensor(stream)
-    for option, keys in (("--bands", bands), ("--offset", offset)):
+    for option, keys in (("--bands", ask.bands), ("--offset", ask.offset)):
         for key in keys:
             if key not in ask.images:
                 raise ConfigError(f"`{key}` is no --image{did_you_mean(key, list(ask.images))}", where=option)
