@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,19 +57,24 @@ def spread(indices: Sequence[int], groups: Sequence[str], size: int, cap: int) -
 
     Places that found no room come last, in batches that break the cap; a warning says how many.
     """
-    waiting = list(indices)
+    ahead, put_off = deque(indices), deque[int]()
     out: list[list[int]] = []
-    while waiting:
+    while ahead or put_off:
         batch: list[int] = []
         count: Counter[str] = Counter()
-        rest = []
-        for i in waiting:
-            if len(batch) < size and count[groups[i]] < cap:
-                batch.append(i)
-                count[groups[i]] += 1
-            else:
-                rest.append(i)
-        if len(batch) < min(size, len(waiting)):
+        for queue in (put_off, ahead):  # those that found no room before come first
+            for _ in range(len(queue)):
+                if len(batch) == size:
+                    break
+                i = queue.popleft()
+                if count[groups[i]] < cap:
+                    batch.append(i)
+                    count[groups[i]] += 1
+                else:
+                    put_off.append(i)
+        left = [*put_off, *ahead]
+        if len(batch) < size and left:
+            waiting = batch + left
             warnings.warn(
                 f"{len(waiting)} places of {len({groups[i] for i in waiting})} groups cannot fill batches of {size} "
                 f"with at most {cap} a group",
@@ -77,7 +82,6 @@ def spread(indices: Sequence[int], groups: Sequence[str], size: int, cap: int) -
             )
             return out + [waiting[k : k + size] for k in range(0, len(waiting), size)]
         out.append(batch)
-        waiting = rest
     return out
 
 

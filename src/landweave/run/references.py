@@ -132,11 +132,10 @@ class Constant:
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Probabilities."""
         K = len(self.counts)
-        row = np.zeros(K, np.float32)
         if self.kind == "multilabel":
-            row = np.asarray(self.counts, np.float32) / max(1, self.places)
+            row = np.asarray(self.counts, np.float32) / np.float32(max(1, self.places))
         else:
-            row[int(np.argmax(self.counts))] = 1
+            row = np.eye(K, dtype=np.float32)[int(np.argmax(self.counts))]
         shape = (len(batch), K)
         if self.kind != "map":
             return np.broadcast_to(row, shape)
