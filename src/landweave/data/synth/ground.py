@@ -110,7 +110,7 @@ class Ground:
         peaks = np.maximum(noise(x, y, wave, self.key("mountain")) - np.float32(start), 0)
         e = e + np.float32(height) * peaks
         rough = sum(h * noise(x, y, wave, self.key("rugged", wave)) for wave, h in p.rugged)
-        valley = self._line(x, y, "river", p.river)[0]
+        valley = self._line(x, y, "river", p.river)
         e = e * (1 - np.float32(0.45) * np.exp(-((valley / np.float32(0.22)) ** 2)))
         return np.asarray(e + rough * np.maximum(e, 0), np.float32)
 
@@ -123,14 +123,19 @@ class Ground:
         peaks = np.maximum(noise_at(x, y, wave, [self.key("mountain")])[0] - np.float32(start), 0)
         return np.asarray(e + np.float32(height) * peaks, np.float32)
 
-    def _line(self, x: F64, y: F64, name: str, wave: tuple[float, float, float]) -> tuple[F32, F32]:
-        """A field whose zero line is a river or a road, and the length of its gradient a metre."""
+    def _line(self, x: F64, y: F64, name: str, wave: tuple[float, float, float], *, slope: str = "") -> F32:
+        """A field whose zero line is a river or a road, or its slope along an axis."""
         coarse, fine, share = wave
-        a, b = self.key(name), self.key(name, "bend")
-        value = noise(x, y, coarse, a) + np.float32(share) * noise(x, y, fine, b)
-        gx = noise(x, y, coarse, a, slope="x") + np.float32(share) * noise(x, y, fine, b, slope="x")
-        gy = noise(x, y, coarse, a, slope="y") + np.float32(share) * noise(x, y, fine, b, slope="y")
-        return value, np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
+        bend = noise(x, y, fine, self.key(name, "bend"), slope=slope)
+        return noise(x, y, coarse, self.key(name), slope=slope) + np.float32(share) * bend
+
+    def _beside(self, x: F64, y: F64, name: str, wave: tuple[float, float, float]) -> F32:
+        """Metres to the nearest river or road, to the first order: field over gradient (Taubin 1994, IEEE PAMI 16)."""
+        value = self._line(x, y, name, wave)
+        if np.abs(value).min() > 0.9:  # no slope is so steep that a line could be near
+            return np.full(value.shape, np.float32(1e6))
+        gx, gy = (self._line(x, y, name, wave, slope=axis) for axis in "xy")
+        return np.asarray(np.abs(value) / np.sqrt(gx * gx + gy * gy + np.float32(1e-12)), np.float32)
 
     def land(self, x: F64, y: F64) -> Land:
         """Zones at the crossings of the axes."""
@@ -166,7 +171,7 @@ class Ground:
         for row, i in enumerate(DRAWN):
             z = ZONES[i]
             odds = (z.base or 0.0) + z.moist * moist + z.urban * urban + z.warm * region.warm + z.high * high
-            odds = odds + z.wild * wild
+            odds = odds + p.wild * z.wild * wild
             draw = -np.log(-np.log(uniform(rehash(bits, i + 1))))
             score[row] = odds + region.taste[i] + p.clump * clump[row] + p.gumbel * draw
         marsh = DRAWN.index(ZONE["salt marsh"])
@@ -189,13 +194,11 @@ class Ground:
     def _overlay(self, x: F64, y: F64, block: Bytes) -> Bytes:
         """Motorways and rivers on top of the zones."""
         p = self.p
-        value, steep = self._line(x, y, "road", p.road)
         water = block <= ZONE["lake"]
-        road = (np.abs(value) < p.road_half_width * steep) & ~water
-        value, steep = self._line(x, y, "river", p.river)
+        road = (self._beside(x, y, "road", p.road) < p.road_half_width) & ~water
         mean, spread, least = p.river_half_width
         half = np.maximum(mean + spread * noise(x, y, 21_000, self.key("width")), least)
-        river = (np.abs(value) < half * steep) & ~water
+        river = (self._beside(x, y, "river", p.river) < half) & ~water
         zone = np.where(river, ZONE["river"], block)
         return np.where(road, ZONE["motorway"], zone).astype(np.uint8)
 
@@ -286,9 +289,9 @@ class Ground:
         """Grass and trees beside a motorway, in place: it is never wider than this."""
         if not (land.zone == ZONE["motorway"]).any():
             return
-        value, steep = self._line(x, y, "road", self.p.road)
-        beside = (np.abs(value) < self.p.road_verge * steep) & (land.zone > ZONE["motorway"])
-        middle = (np.abs(value) < 2.0 * steep) & (land.zone == ZONE["motorway"])
+        away = self._beside(x, y, "road", self.p.road)
+        beside = (away < self.p.road_verge) & (land.zone > ZONE["motorway"])
+        middle = (away < 2.0) & (land.zone == ZONE["motorway"])
         material[beside | middle] = INDEX["grass"]
 
 

@@ -40,6 +40,7 @@ class Params:
     cell: float = 520.0
     bend: tuple[tuple[float, float], ...] = ((420, 45.0), (120, 9.0))
     climate_wave: float = 6_500.0  # of moisture and of settlement
+    wild: float = 1.4  # how strongly farmed and wild land part
     clump_wave: float = 1_500.0  # neighbouring cells favour the same zone
     clump: float = 1.35
     gumbel: float = 0.55
@@ -76,7 +77,7 @@ class Params:
     noise_floor_db: tuple[float, float] = (-27.0, -29.0)  # noise equivalent of VV, VH
     misregistration: float = 0.35  # of a pixel, Sentinel-1 against Sentinel-2
     psf: float = 0.12  # share of the light that comes from each side's neighbouring sub-sample
-    cloud_wave: tuple[float, float] = (1_400, 380)
+    cloud_wave: tuple[float, float] = (520, 150)
     cloud_shift: tuple[float, float] = (330.0, 240.0)  # of a shadow
     season_snow: tuple[float, float] = (250.0, 1_700.0)  # height of the snow line in midwinter and what summer adds
 

@@ -80,7 +80,7 @@ def sensible(reflectance: F32) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16
 
 
 _CELL = 160.0  # metres of the coarse map by which scenes of a class are found
-_REACH = 312  # cells of the coarse map along a side: 50 km
+_REACH = 240  # cells of the coarse map along a side: 38 km
 
 
 class Sites:
@@ -98,7 +98,9 @@ class Sites:
         search = self._search.setdefault(scene, self._candidates(scene))
         while len(found) <= rank:
             tile, left, top = next(search)
-            if all(t != tile or abs(a - left) >= 640 or abs(b - top) >= 640 for t, a, b in found):
+            if any(t == tile and abs(a - left) < 640 and abs(b - top) < 640 for t, a, b in found):
+                continue
+            if self.scene_of(spot(tile, left, top, 64, date(2017, 6, 1))) == scene:
                 found.append((tile, left, top))
         return found[rank]
 
@@ -114,15 +116,14 @@ class Sites:
         return out
 
     def _candidates(self, scene: int) -> Iterator[tuple[str, float, float]]:
-        """Windows most of whose coarse cells are of the class (a line: some), first coarsely, then looked at."""
+        """Windows most of whose coarse cells are of the class (for a line: some), in an order of the seed."""
         line = EUROSAT.names[scene] in ("Highway", "River")
         starts = [(tile, r, c) for tile, m in self._maps.items() for r, c in _windows(m == scene, 3 if line else 13)]
         for k in shuffled(len(starts), self.world.seed, "site", scene):
             tile, row, col = starts[k]
             where = mgrs.tile(tile)
             left, top = where.left + 1_200 + col * _CELL, where.top - 1_200 - row * _CELL
-            if self.scene_of(spot(tile, left, top, 64, date(2017, 6, 1))) == scene:
-                yield tile, left, top
+            yield tile, left, top
         raise LookupError(f"the world has no more places of class {EUROSAT.names[scene]}")
 
     def scene_of(self, place: Spot) -> int:

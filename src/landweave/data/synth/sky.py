@@ -15,7 +15,7 @@ from landweave.data.synth.spectra import BANDS, MICROMETRES, SPECTRA
 PATH = np.array([105, 80, 48, 27, 22, 18, 16, 13, 12, 6, 1.2, 3, 1.5], np.float32) / 1000
 THROUGH = np.array([0.78, 0.82, 0.86, 0.91, 0.90, 0.92, 0.94, 0.95, 0.96, 0.45, 0.012, 0.94, 0.90], np.float32)
 CLOUD = np.array([650, 640, 630, 640, 645, 650, 655, 655, 655, 600, 350, 450, 340], np.float32) / 1000
-LEAN = ((np.array(spectra.MICROMETRES) - 0.85) / 0.75).clip(-1, 1.4).astype(np.float32)  # what a tilt multiplies
+LEAN = ((np.array(MICROMETRES) - 0.85) / 0.75).clip(-1, 1.4).astype(np.float32)  # what a tilt multiplies
 """What a spectral tilt multiplies, a band."""
 
 
@@ -58,16 +58,16 @@ def clouds(x: F64, y: F64, keys: Sequence[int], p: Params, *, cover: float) -> F
 def clouded(values: F32, at: Sequence[int], cloud: F32, shadow: F32) -> F32:
     """Clouds over the land, and their shadows on it."""
     values = values * (1 - np.float32(0.55) * shadow * (1 - cloud))
-    return values * (1 - cloud) + CLOUD[at][:, None, None] * cloud
+    return np.asarray(values * (1 - cloud) + CLOUD[at][:, None, None] * cloud, np.float32)
 
 
 def through_air(values: F32, at: Sequence[int], weather: U32, p: Params, *, top: bool) -> F32:
     """Surface reflectance as seen at the top of the atmosphere, or with what a correction for it leaves."""
     if top:
         path = PATH[at] * np.exp(np.float32(0.25) * normal(weather)[0])
-        return path[:, None, None] + THROUGH[at][:, None, None] * values
+        return np.asarray(path[:, None, None] + THROUGH[at][:, None, None] * values, np.float32)
     left = np.float32(p.haze) * normal(rehash(weather, 1))[0] * (0.49 / np.array(MICROMETRES)[at]) ** 2
-    return values + left.astype(np.float32)[:, None, None]
+    return np.asarray(values + left.astype(np.float32)[:, None, None], np.float32)
 
 
 def grained(values: F32, at: Sequence[int], grain: U32, p: Params) -> F32:

@@ -20,7 +20,7 @@ from landweave.legends import BIGEARTHNET_19, BIGEARTHNET_MAP, UNKNOWN
 from landweave.sensors import native_streams, sensor
 
 SIZE = 120
-LEAST = 0.05  # share of a patch from which a class of the map is a label of the patch
+LEAST = 0.08  # share of a patch from which a class of the map is a label of the patch
 _SPLIT_OF = ("train", "train", "validation", "test")
 _COLUMNS = {"train": (1, 40), "validation": (42, 60), "test": (62, 80)}  # of a tile's patches: blocks with a gap
 _ROWS = (1, 80)

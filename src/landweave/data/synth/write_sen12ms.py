@@ -19,7 +19,7 @@ from landweave.legends import IGBP_TO_SIMPLE
 from landweave.sensors import sensor
 
 SIZE = 256
-PER_SCENE = 4  # two by two, each overlapping its neighbours by half, as in the archive
+PER_SCENE = 2  # side by side, overlapping by half, as in the archive
 SEASONS = (("ROIs1158_spring", 115), ("ROIs1868_summer", 195), ("ROIs1970_fall", 285), ("ROIs2017_winter", 35))
 HOLDOUT = {  # the official test scenes (schmitt-muc/SEN12MS, splits/SEN12MS_holdOutScenes.txt)
     "ROIs1158_spring": (63, 146, 97, 124, 15, 17),
@@ -60,10 +60,8 @@ def sen12ms_patch(seed: int, index: int, *, size: int = SIZE) -> Patch:
     number = held[(turn // 4) % len(held)] if test else shuffled(len(free), seed, season)[turn - (turn + 2) // 4]
     number = number if test else free[number]
     where = _scene_spot(seed, scene, size, date(2017, 1, 1).replace(month=1 + day * 12 // 366, day=12))
-    row, col = divmod(part, 2)
-    step = size // 2 * 10
-    left, top = where.grid.transform[2] + col * step, where.grid.transform[5] - row * step
-    return Patch(season, number, 30 + row * 40 + col, spot(where.tile, left, top, size, where.day))
+    left, top = where.grid.transform[2] + part * (size // 2) * 10, where.grid.transform[5]
+    return Patch(season, number, 30 + part, spot(where.tile, left, top, size, where.day))
 
 
 def _scene_spot(seed: int, scene: int, size: int, day: date) -> Spot:
