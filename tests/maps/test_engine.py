@@ -199,7 +199,6 @@ def test_memory_stays_bounded_on_a_raster_much_larger_than_the_limit(tmp_path: P
     tracemalloc.stop()
     assert raw > 5 * limit
     assert peak < 1.5 * limit
-    print(peak / 2**20, (max(pages) - pages[0]) / 2**20)
     assert max(pages) - pages[0] < 24 * 2**20  # with torch and GDAL; the raster has 36 MiB, its blocks as sums 108
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landweave.maps.windows import Blender, axis, hann, lanes
+from landweave.maps.windows import Blender, axis, hann, lanes, largest
 
 
 @settings(max_examples=200, deadline=None)
@@ -79,10 +79,20 @@ def test_blending_equals_loops_over_the_whole_raster() -> None:
         for start, finished in rows.rows_done():
             for c in cols.meeting(first, last):
                 blender.add(c, torch.from_numpy(found[start, c]))
-            top, done = blender.leave(finished)
-            assert top == at
-            at += done.shape[1]
-            got.append(done)
-            normal.append(blender.weights(top, done.shape[1]))
+            for top, done in blender.leave(finished):
+                assert top == at
+                at += done.shape[1]
+                got.append(done.copy())
+                normal.append(blender.weights(top, done.shape[1]))
+        assert at == H
         np.testing.assert_allclose(np.concatenate(got, 1), sums[:, :, first:last], rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(np.concatenate(normal), weights[:, first:last], rtol=1e-5)
+
+
+def test_the_largest_is_the_first_of_the_largest() -> None:
+    sums = np.random.default_rng(0).integers(0, 4, (7, 33, 50)).astype(np.float32)  # many ties
+    np.testing.assert_array_equal(largest(sums), np.argmax(sums, axis=0))
+    np.testing.assert_array_equal(largest(sums[:, ::2, 3:]), np.argmax(sums[:, ::2, 3:], axis=0))
+    np.testing.assert_array_equal(largest(sums[:1]), 0)
+    wide = np.random.default_rng(1).random((255, 2, 20_000), np.float32)
+    np.testing.assert_array_equal(largest(wide), np.argmax(wide, axis=0))

@@ -15,7 +15,7 @@ from landweave.grid import Grid
 from landweave.legends import UNKNOWN, Legend
 from landweave.maps.cog import Writer
 from landweave.maps.strips import Layout, Strip
-from landweave.maps.windows import BLOCK, Axis, Blender, lanes
+from landweave.maps.windows import BLOCK, Axis, Blender, lanes, largest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from landweave.sample import Batch, LabelKind
 
 Progress = Callable[[int, int], None] | None
-Rows = tuple[NDArray[np.int64], NDArray[np.uint8] | None]
+Rows = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 """Class indices rows x columns (the number of classes where nothing is seen), and shares of 255 a class if wanted."""
 
 
@@ -122,7 +122,7 @@ class Job:
         reading = sum(p.bytes_per_column(height + self.layout.step) for p in self.layout.placed)
         if not self.blends:
             return lanes(len(self.cols.starts), reading * self.cols.stride, self.memory, align=1)
-        blending = 4 * K * (2 * height + 2 * self.rows.stride) + BLOCK * (1 + K * self.shares)
+        blending = 4 * K * (height + 2 * self.rows.stride * self.shares) + BLOCK * (1 + K * self.shares)
         return lanes(self.layout.grid.shape[1], reading + blending, self.memory)
 
     def _blended(self, strips: list[Strip], starts: Sequence[int], cut: tuple[int, int]) -> Iterator[Rows]:
@@ -131,16 +131,14 @@ class Job:
         for start, finished in self.rows.rows_done():
             for col, found in self._row(strips, start, starts):
                 blender.add(col, found)
-            top, sums = blender.leave(finished)
-            if not sums.shape[1]:
-                continue
-            seen = np.logical_or.reduce([s.seen_on_reference(top, sums.shape[1], *cut) for s in strips])
-            classes = np.where(seen, np.argmax(sums, axis=0), len(self.values))
-            shares = None
-            if self.shares:
-                sums *= 255 / blender.weights(top, sums.shape[1])
-                shares = np.where(seen, np.rint(sums), 0).astype(np.uint8)
-            yield classes, shares
+            for top, sums in blender.leave(finished):
+                seen = np.logical_or.reduce([s.seen_on_reference(top, sums.shape[1], *cut) for s in strips])
+                classes = np.where(seen, largest(sums), np.uint8(len(self.values)))
+                shares = None
+                if self.shares:
+                    weighted = sums * (255 / blender.weights(top, sums.shape[1]))
+                    shares = np.where(seen, np.rint(weighted), 0).astype(np.uint8)
+                yield classes, shares
 
     def _single(self, strips: list[Strip], starts: Sequence[int]) -> Iterator[Rows]:
         """Rows of a lane, one pixel a window."""
@@ -150,7 +148,7 @@ class Job:
                 found[:, starts.index(col)] = row.numpy()
             seen = np.isfinite(found[0])
             found[:, ~seen] = 0
-            classes = np.where(seen, np.argmax(found, axis=0), len(self.values))
+            classes = np.where(seen, largest(found[:, None])[0], np.uint8(len(self.values)))
             yield classes[None], np.rint(found * 255).astype(np.uint8)[:, None] if self.shares else None
 
     def _row(self, strips: list[Strip], start: int, starts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
