@@ -286,6 +286,20 @@ def test_blur_by_a_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     assert 0 < untouched.sum() < 8
 
 
+def test_blur_beside_unseen_pixels_neither_darkens_nor_brightens() -> None:
+    hole = np.ones((1, 1, 16, 16), bool)
+    hole[..., 5:9, 5:12] = False
+    flat = {
+        "s2-l2a": Image.of("s2-l2a", ["B02"], np.full((1, 16, 16), 3000.0, np.float32), pixels_seen=hole),
+        "s1-grd-sigma0": Image.of("s1-grd-sigma0", ["VV"], np.full((1, 16, 16), -20.0, np.float32), pixels_seen=hole),
+    }
+    view = augment(collate([Sample(flat, {}, "p")]), replace_settings(STILL, blur=1.0), (0,))
+    for stream, value in (("s2-l2a", 0.3), ("s1-grd-sigma0", -20.0)):
+        image = view.images[stream]
+        assert image.data[image.seen].tolist() == pytest.approx([value] * 228, rel=1e-4)
+        assert (image.data[~image.seen] == 0).all()
+
+
 def test_images_that_are_not_square_are_flipped_only() -> None:
     batch = batch_of("abcdefgh", H=16, W=12)
     view = augment(batch, Augment(), (0,)).images["s2-l2a"].data

@@ -68,6 +68,15 @@ def test_bands_by_name_on_the_finest_raster() -> None:
     assert cube.grid == (grid(12), grid(12))
 
 
+def test_a_band_is_taken_where_it_is_finest() -> None:
+    twice = Image.of("s2-l2a@20", ["B08", "B8A"], numbers(2, 6, 6, seed=1), grid=grid(6), days=[5])
+    for order in (("s2-l2a@10", "s2-l2a@20"), ("s2-l2a@20", "s2-l2a@10")):
+        images = place().images | {"s2-l2a@20": twice}
+        batch = collate([Sample({s: images[s] for s in order}, {}, "p")])
+        cube = cubes(batch, contract(s2_l2a=("B08", "B8A"))).images["s2-l2a"]
+        torch.testing.assert_close(cube.data[0, 0, 0], torch.from_numpy(numbers(2, 12, 12)[1].astype("f4")) * 1e-4)
+
+
 def test_bilinear_is_torchs_by_pixel_centres() -> None:
     batch = collate([place()])
     cube = cubes(batch, L2A).images["s2-l2a"]
