@@ -124,6 +124,7 @@ def test_skill_of_losses_and_scores() -> None:
 
 def test_refuses_what_is_no_probability() -> None:
     truth, p = drawn()
+    assert counted(truth, np.where(p == 1, np.float32(1.0000001), p)).n == 300  # rounding is forgiven
     for wrong in (p + 1, np.where(p > 0.4, np.nan, p)):
         with pytest.raises(ValueError, match="NaN or outside"):
             counted(truth, wrong)

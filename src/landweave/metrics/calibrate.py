@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from landweave.metrics.confusion import Ratios, ratio
+from landweave.metrics.confusion import ROUNDING, Ratios, ratio
 
 
 class Calibration:
@@ -30,7 +30,7 @@ class Calibration:
         if not p.shape == y.shape == keep.shape:
             raise ValueError(f"confidence is {p.shape}, right {y.shape}, known {keep.shape}")
         p, y, bins = p[keep], y[keep], len(self.count)
-        if not ((p >= 0) & (p <= 1)).all():
+        if not ((p >= 0) & (p <= 1 + ROUNDING)).all():
             raise ValueError("a confidence is NaN or outside 0 ... 1")
         at = np.clip(np.ceil(p * bins).astype(np.int64) - 1, 0, bins - 1)  # bins are (low, high], the first takes 0
         self.count += np.bincount(at, minlength=bins)

@@ -10,6 +10,9 @@ from landweave.legends import UNKNOWN
 Counts = NDArray[np.int64]
 Ratios = NDArray[np.float64]
 
+ROUNDING = 1e-5
+"""How far a probability may lie above 1: float32 shares of a sum do not add up to it exactly."""
+
 
 class Confusion:
     """Counts K x K, rows the truth, columns the prediction. Exact, so that parts of a split add up to the whole."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landweave.metrics.confusion import Counts, Ratios, mean_of, ratio
+from landweave.metrics.confusion import ROUNDING, Counts, Ratios, mean_of, ratio
 
 
 class MultiLabel:
@@ -56,7 +56,7 @@ class MultiLabel:
             raise ValueError(
                 f"truth is {y.shape}, probability {p.shape}, known {keep.shape}; N x {self.classes} is needed"
             )
-        if not ((p >= 0) & (p <= 1))[keep].all():
+        if not ((p >= 0) & (p <= 1 + ROUNDING))[keep].all():
             raise ValueError("a probability is NaN or outside 0 ... 1")
         said = p > 0.5
         for counts, cells in ((self.tp, y & said), (self.fp, ~y & said), (self.fn, y & ~said), (self.tn, ~y & ~said)):
