@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
 from landweave.data import mgrs
 from landweave.data.synth.fields import F32, F64, key_of
 from landweave.data.synth.ground import Bytes, Ground
+from landweave.data.synth.params import PARAMS
 from landweave.data.synth.world import View, World
 from landweave.data.synth.zones import ZONE, ZONES
 from landweave.grid import Grid
@@ -90,7 +91,7 @@ class Sites:
         self.world = world
         self._found: dict[int, list[tuple[str, float, float]]] = {}
         self._search: dict[int, Iterator[tuple[str, float, float]]] = {}
-        self._table = np.array([EUROSAT.names.index(z.eurosat) if z.eurosat else 255 for z in ZONES], np.uint8)
+        self._table = _scene_table()
 
     def get(self, scene: int, rank: int) -> tuple[str, float, float]:
         """Tile, left and top (UTM) of the `rank`-th site of a class."""
@@ -104,21 +105,15 @@ class Sites:
                 found.append((tile, left, top))
         return found[rank]
 
-    @cached_property
-    def _maps(self) -> dict[str, Bytes]:
-        """Class by coarse cell and tile, with roads and rivers drawn wide so that none slips between the cells."""
-        base = self.world.other if self.world.null == "labels" else self.world.ground
-        wide = Ground(base.seed, replace(base.p, road_half_width=85.0, river_half_width=(95.0, 0.0, 95.0)))
-        out = {}
-        for tile in TILES:
-            x, y = _coarse_axes(tile)
-            out[tile] = self._table[wide.mapped(wide.land(x, y), lines=True)]
-        return out
-
     def _candidates(self, scene: int) -> Iterator[tuple[str, float, float]]:
         """Windows most of whose coarse cells are of the class (for a line: some), in an order of the seed."""
+        base = self.world.other if self.world.null == "labels" else self.world.ground
         line = EUROSAT.names[scene] in ("Highway", "River")
-        starts = [(tile, r, c) for tile, m in self._maps.items() for r, c in _windows(m == scene, 3 if line else 13)]
+        starts = [
+            (tile, r, c)
+            for tile, m in _coarse_maps(base.seed).items()
+            for r, c in _windows(m == scene, 3 if line else 13)
+        ]
         for k in shuffled(len(starts), self.world.seed, "site", scene):
             tile, row, col = starts[k]
             where = mgrs.tile(tile)
@@ -137,6 +132,22 @@ class Sites:
         known = self._table != 255
         classes = np.bincount(self._table[known], share[known], minlength=len(EUROSAT))
         return int(classes.argmax()) if classes.max() > 0.5 else 255
+
+
+def _scene_table() -> Bytes:
+    """Zone index -> class of EuroSAT, 255 where it has none."""
+    return np.array([EUROSAT.names.index(z.eurosat) if z.eurosat else 255 for z in ZONES], np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _coarse_maps(seed: int) -> dict[str, Bytes]:
+    """Class by coarse cell and tile, with roads and rivers drawn wide so that none slips between the cells."""
+    wide = Ground(seed, replace(PARAMS, road_half_width=85.0, river_half_width=(95.0, 0.0, 95.0)))
+    out = {}
+    for tile in TILES:
+        x, y = _coarse_axes(tile)
+        out[tile] = _scene_table()[wide.mapped(wide.land(x, y), lines=True)]
+    return out
 
 
 def _coarse_axes(tile: str) -> tuple[F64, F64]:

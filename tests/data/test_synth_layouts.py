@@ -1,0 +1,161 @@
+"""The synthetic folders: read by our readers, of the form of genuine files, and the same bytes every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landweave.data import raster
+from landweave.data.bigearthnet import BigEarthNetV2
+from landweave.data.dataset import Dataset
+from landweave.data.dfc2020 import DFC2020
+from landweave.data.eurosat import EuroSAT
+from landweave.data.official import present, shares
+from landweave.data.sen12ms import SEN12MS
+from landweave.data.synth import LAYOUTS, write
+from landweave.data.table import Table
+from landweave.errors import ConfigError
+from landweave.legends import load_legend
+
+PLACES = {"sen12ms": (18, 32), "dfc2020": (6, 32), "table": (5, 32), "bigearthnet-v2": (4, None)}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    top = tmp_path_factory.mktemp("synth")
+    found = {}
+    for layout in LAYOUTS:
+        places, size = PLACES.get(layout, (20, None))
+        found[layout] = write(layout, top / layout, places=places, size=size)
+    return found
+
+
+def splits(dataset: Dataset) -> Counter[str]:
+    return Counter(p.split for p in dataset.places)
+
+
+def test_bigearthnet(folders: dict[str, Path]) -> None:
+    data = BigEarthNetV2(path=str(folders["bigearthnet-v2"])).open()
+    assert splits(data) == {"train": 2, "validation": 1, "test": 1}
+    assert len(BigEarthNetV2(path=str(folders["bigearthnet-v2"]), snow_cloud=True).open()) == 5
+    for i in range(len(data)):
+        sample = data.read(i)
+        sizes = {k: tuple(v.data.shape[-3:]) for k, v in sample.images.items()}
+        assert sizes == {
+            "s2-l2a@10": (4, 120, 120), "s2-l2a@20": (6, 60, 60), "s2-l2a@60": (2, 20, 20),
+            "s1-grd-sigma0": (2, 120, 120),
+        }  # fmt: skip
+        assert all(v.seen.all() for v in sample.images.values())
+        assert (sample.images["s2-l2a@10"].days == sample.images["s1-grd-sigma0"].days).all()
+        cover = shares(sample.labels["map"].values.numpy(), data.tasks["map"].legend)
+        assert tuple(sorted(data.classes(i, "labels") or ())) == present(cover, 0.08)
+
+
+def test_bigearthnet_files_are_as_the_genuine_ones(folders: dict[str, Path], real: Path) -> None:
+    def kinds(root: Path) -> dict[str, tuple[object, ...]]:
+        found = {}
+        for file in sorted(root.rglob("*.tif")):
+            head = raster.header(file)
+            name = file.stem.rpartition("_")[2]
+            top = file.relative_to(root).parts[0]
+            found[f"{top} {name}"] = (head.dtype, head.count, head.grid.shape, head.grid.pixel, head.nodata)
+        return found
+
+    assert kinds(folders["bigearthnet-v2"]) == kinds(real / "formats/bigearthnet-v2")
+
+
+def test_eurosat(folders: dict[str, Path], real: Path) -> None:
+    for layout, form, bands in (("eurosat", "s2-l1c", 13), ("eurosat-rgb", "rgb", 3)):
+        for rule in ("official", "spatial"):
+            data = EuroSAT(path=str(folders[layout]), splits=rule).open()
+            assert len(data) == 20
+            assert "" not in splits(data)
+        image = data.read(0).images[form]
+        assert image.data.shape == (1, bands, 64, 64)
+    assert splits(EuroSAT(path=str(folders["eurosat"])).open()) == {"train": 12, "validation": 4, "test": 4}
+    image = EuroSAT(path=str(folders["eurosat"])).open().read(0).images["s2-l1c"]
+    assert image.data[0, image.bands.index("B10")].float().mean() < 100  # the cirrus band, not B8A, stands tenth
+    ours = raster.header(next(folders["eurosat"].rglob("Forest_1.tif")))
+    theirs = raster.header(next((real / "formats/eurosat-ms").rglob("*.tif")))
+    assert (ours.dtype, ours.count, ours.grid.shape) == (theirs.dtype, theirs.count, theirs.grid.shape)
+
+
+def test_sen12ms_and_dfc2020(folders: dict[str, Path]) -> None:
+    path = str(folders["sen12ms"])
+    data = SEN12MS(path=path).open()
+    assert set(splits(data)) == {"train", "validation", "test"}
+    assert not {p.group for p in data.places if p.split == "test"} & {p.group for p in data.places if p.split != "test"}
+    assert set(splits(SEN12MS(path=path, splits="lists").open())) == {"train", "validation", "test"}
+    for scheme in ("igbp-17", "lccs-landcover", "lccs-landuse", "lccs-hydrology"):
+        data = SEN12MS(path=path, scheme=scheme).open()
+        for i in range(len(data)):
+            sample = data.read(i)
+            assert sample.labels["map"].known.all()
+    assert {k: v.data.shape[-3] for k, v in sample.images.items()} == {"s1-grd-sigma0": 2, "s2-l1c": 13}
+    contest = DFC2020(path=str(folders["dfc2020"])).open()
+    assert splits(contest)["test"] == 3
+    assert all(contest.read(i).labels for i in range(len(contest)))
+
+
+def test_table_and_its_scene(folders: dict[str, Path]) -> None:
+    data = Table(path=str(folders["table"])).open()
+    assert splits(data) == {"train": 3, "validation": 1, "test": 1}
+    assert data.tasks["lulc"].kind == "map"
+    sample = data.read(4)
+    assert {k: tuple(v.data.shape) for k, v in sample.images.items()} == {
+        "s2-l2a": (1, 12, 32, 32), "s1-rtc-gamma0": (1, 2, 32, 32), "dem": (1, 1, 32, 32),
+    }  # fmt: skip
+    assert sample.images["s2-l2a"].days[0] > 6000
+    scene = folders["table"].parent / "scene"
+    heads = [raster.header(scene / f"{stem}.tif") for stem in ("S2", "S1", "DEM", "LULC")]
+    assert {h.grid.shape for h in heads} == {(512, 512)}
+    assert len({h.grid for h in heads}) == 1
+    legend = load_legend(scene / "legend.yaml")
+    assert legend.names == data.tasks["lulc"].legend.names
+    assert set(np.unique(raster.read(scene / "LULC.tif").data)) <= set(legend.table())
+
+
+def test_same_seed_same_bytes_whatever_the_number_of_places(tmp_path: Path) -> None:
+    few, many, other = (tmp_path / name for name in ("few", "many", "other"))
+    write("bigearthnet-v2", few, places=1, seed=5)
+    write("bigearthnet-v2", many, places=2, seed=5)
+    write("bigearthnet-v2", other, places=1, seed=6)
+    files = [f.relative_to(few) for f in few.rglob("*.tif")]
+    assert len(files) == 30  # one place, and one with clouds
+    assert all((few / f).read_bytes() == (many / f).read_bytes() for f in files)
+    assert not list(many.rglob("*.part"))
+    same = {f.relative_to(few).name.rpartition("_")[2]: f.read_bytes() for f in few.rglob("*B0*.tif")}
+    assert same != {f.relative_to(other).name.rpartition("_")[2]: f.read_bytes() for f in other.rglob("*B0*.tif")}
+
+
+def test_null_labels_change_labels_and_nothing_else(tmp_path: Path) -> None:
+    roots = [tmp_path / "plain", tmp_path / "null"]
+    for root, null in zip(roots, (None, "labels"), strict=True):
+        write("dfc2020", root, places=2, size=32, null=null)
+    equal = {}
+    for file in sorted(roots[0].rglob("*_p0.tif")):
+        inside = file.relative_to(roots[0])
+        equal[inside.parts[1].partition("_")[0]] = file.read_bytes() == (roots[1] / inside).read_bytes()
+    assert equal["s1"]
+    assert equal["s2"]
+    assert not equal["dfc"]
+
+
+def test_progress_and_refusals(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    write("dfc2020", tmp_path / "a", places=2, size=16, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 2), (2, 2)]
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        write("dfc2020", tmp_path / "a", places=2)
+    with pytest.raises(ConfigError, match="did you mean `eurosat`"):
+        write("eurosatt", tmp_path / "b")
+    with pytest.raises(ConfigError, match="always have 120 pixels"):
+        write("bigearthnet-v2", tmp_path / "b", size=64)
+    with pytest.raises(ConfigError, match="null world"):
+        write("eurosat", tmp_path / "b", null="s2")
+    with pytest.raises(ConfigError, match="0 places"):
+        write("eurosat", tmp_path / "b", places=0)
+    assert not (tmp_path / "b").exists()
