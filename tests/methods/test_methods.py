@@ -166,6 +166,18 @@ def test_a_method_refuses_labels_that_it_cannot_learn_from() -> None:
             method_of(kind).build(contract_of(SIZES), task_of(labels))  # type: ignore[arg-type]
 
 
+def test_views_differ_and_hide_the_same_sensors() -> None:
+    batch = batch_of(SIZES, B=8)
+    one, two = method_of("mosaic-1", sensor_dropout=0.5)._views(batch, (0, 0), 2)
+    hidden = 0
+    for name in SIZES:
+        a, b = one.images[name], two.images[name]
+        assert not torch.equal(a.data, b.data)
+        assert torch.equal(a.sensor_seen, b.sensor_seen)
+        hidden += int((~a.sensor_seen).sum())
+    assert 0 < hidden <= 8
+
+
 def test_terms_are_changed_and_added_by_name() -> None:
     method = Mosaic1.model_validate({"terms": {"msc": {"temperature": 0.2}, "inter": {"kind": "inter", "weight": 2}}})
     assert list(method.terms) == ["intra", "msc", "supervised", "inter"]

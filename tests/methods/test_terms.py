@@ -122,6 +122,16 @@ def test_absent_sensors_are_left_out_of_their_terms(case: dict[str, Any]) -> Non
     assert torch.isfinite(Intra().values(found)["s1"])
 
 
+def test_place_of_which_nothing_is_seen_has_no_fused_row(case: dict[str, Any]) -> None:
+    found = embedded(case)
+    for seen in found.seen.values():
+        seen[2] = False
+    rows = torch.tensor([0, 1, 3])
+    fused = [torch.cat([view["s1"], view["s2"]], 1)[rows] for view in (found.first, found.second)]
+    expected = mul_sup_con(torch.cat(fused), found.label.values[rows].repeat(2, 1), temperature=0.1).loss
+    assert float(MulSupCon().values(found)[""]) == pytest.approx(float(expected))
+
+
 def test_unknown_labels_pull_nothing(case: dict[str, Any]) -> None:
     found = embedded(case)
     before = MulSupCon().values(found)[""]
