@@ -196,7 +196,14 @@ class View:
         return g
 
     def optical(
-        self, day: int, bands: Sequence[str], *, level: Level = "l2a", cover: float = 0.0, year: int = 0
+        self,
+        day: int,
+        bands: Sequence[str],
+        *,
+        level: Level = "l2a",
+        cover: float = 0.0,
+        snowfall: float = 0.0,
+        year: int = 0,
     ) -> F32:
         """Reflectance of the named Sentinel-2 bands: C H W.
 
@@ -206,11 +213,12 @@ class View:
             level: `surface` (what the ground reflects, no noise), `l2a` (with what a correction leaves), `l1c` (at
                 the top of the atmosphere).
             cover: share of the sky in clouds.
+            snowfall: metres by which the snow line lies lower than usual on that day.
             year: tells the weather of two years apart.
         """
         at = [spectra.BANDS.index(b) for b in bands]
         out = np.stack([self._reflected(day, at)]).reshape(len(at), self.y.size, self.x.size)
-        out = sky.snowed(out, at, day, self.elevation(), self.p, warm=self.region.warm)
+        out = sky.snowed(out, at, day, self.elevation() + np.float32(snowfall), self.p, warm=self.region.warm)
         out *= sky.sunlight(*self._slope(), day)
         if level == "surface":
             return out

@@ -15,12 +15,15 @@ from landweave.data.synth.fields import F32, block_mean
 from landweave.data.synth.layout import Progress
 from landweave.data.synth.places import TILES, Spot, seen_on, sensible, shuffled, spot
 from landweave.data.synth.world import View, World, to_db
-from landweave.data.synth.zones import codes
+from landweave.data.synth.zones import ZONE, codes
 from landweave.legends import BIGEARTHNET_19, BIGEARTHNET_MAP, UNKNOWN
 from landweave.sensors import native_streams, sensor
 
 SIZE = 120
 LEAST = 0.08  # share of a patch from which a class of the map is a label of the patch
+COVER = 0.45  # of the sky over a cloudy patch
+SNOWFALL = 900.0  # metres by which the snow line lies lower than usual over a snowy one
+_DRAWS = 12
 _SPLIT_OF = ("train", "train", "validation", "test")
 _COLUMNS = {"train": (1, 40), "validation": (42, 60), "test": (62, 80)}  # of a tile's patches: blocks with a gap
 _ROWS = (1, 80)
@@ -67,8 +70,8 @@ class Patch:
 
     def optical(self, view: View) -> F32:
         """Reflectance of the 12 bands at 10 m."""
-        cover = 0.45 if self.cloudy else 0.0
-        return view.optical(self.place.of_year, sensor("s2-l2a").band_names, cover=cover)
+        cover, snowfall = COVER * self.cloudy, SNOWFALL * self.snowy
+        return view.optical(self.place.of_year, sensor("s2-l2a").band_names, cover=cover, snowfall=snowfall)
 
 
 def bigearthnet_patch(seed: int, index: int) -> Patch:
@@ -80,12 +83,24 @@ def bigearthnet_patch(seed: int, index: int) -> Patch:
     return _patch(seed, tile, split, turn, seen_on(seed, tile))
 
 
-def spoilt_patch(seed: int, index: int) -> Patch:
-    """Patch `index` of the second metadata: clouds in summer and snow in winter take turns."""
+def spoilt_patch(world: World, index: int) -> Patch:
+    """Patch `index` of the second metadata: clouds in summer and snow in winter take turns.
+
+    Of its draws it takes the first in which that can be seen: a sky that is not clear, or land to lie on.
+    """
     tile = list(TILES)[index % len(TILES)]
     cloudy = index % 2 == 0
-    day = seen_on(seed, tile) if cloudy else date(2018, 1, 20)
-    return _patch(seed, tile, _SPLIT_OF[index % 4], 3_000 + index, day, cloudy=cloudy)
+    day = seen_on(world.seed, tile) if cloudy else date(2018, 1, 20)
+    for draw in range(_DRAWS):
+        turn = 2_000 + index * _DRAWS + draw
+        patch = _patch(world.seed, tile, _SPLIT_OF[index % 4], turn, day, cloudy=cloudy)
+        x, y = patch.place.axes()
+        view = world.view(x[::8], y[::8], 80.0, samples=1)
+        if cloudy and view.clouds(patch.place.of_year, cover=COVER)[0].mean() > 0.15:
+            break
+        if not cloudy and (view.land.block > ZONE["lake"]).mean() > 0.5:
+            break
+    return patch
 
 
 def _patch(seed: int, tile: str, split: str, turn: int, day: date, *, cloudy: bool | None = None) -> Patch:
@@ -118,7 +133,7 @@ def reference_map(view: View) -> Any:
 def write_bigearthnet(out: Path, world: World, *, places: int, progress: Progress = None) -> None:
     """Write the folders and the metadata; one spoilt patch goes with every sixteen good ones."""
     good = [bigearthnet_patch(world.seed, i) for i in range(places)]
-    spoilt = [spoilt_patch(world.seed, i) for i in range(-(-places // 16))]
+    spoilt = [spoilt_patch(world, i) for i in range(-(-places // 16))]
     rows = []
     for i, patch in enumerate((*good, *spoilt), 1):
         rows.append(_write_patch(out, world, patch))
