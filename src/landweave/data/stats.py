@@ -1,9 +1,18 @@
-"""Statistics of the training places, band by band, in the sensor's unit: what a model's contract is made of."""
+"""Statistics of the training images, and the contract that a model is built from.
+
+Streaming: one pass, memory that does not grow with the data. Each stretch of values is reduced by itself and merged by
+the pairwise update of Chan, Golub and LeVeque (1983, "Algorithms for computing the sample variance", eq. 2.1), which
+stays exact where a sum of squares would lose all digits. Percentiles come from a uniform sample of the values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,119 +20,264 @@ from numpy.typing import NDArray
 from landweave.contract import BandStats, Contract, StreamContract
 from landweave.data.dataset import Dataset
 from landweave.errors import DataError
-from landweave.sample import Image
-from landweave.sensors import sensor
+from landweave.grid import Grid
+from landweave.sensors import Sensor, sensor
 
-MOST_PLACES = 2000
-SAMPLED = 4096
-"""Values a band and place that are kept for the percentiles, evenly spaced over what is seen."""
-MOST_VALUES = 2_000_000
+if TYPE_CHECKING:
+    from landweave.sample import Image, Sample
 
-Progress = Callable[[int, int], None] | None
+Progress = Callable[[int, int], None]
+Values = NDArray[np.float64]
 
-
-@dataclass
-class Moments:
-    """Mean and variance that add up, by the pairwise update of Chan, Golub & LeVeque 1979; float64 throughout."""
-
-    n: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    low: float = np.inf
-    high: float = -np.inf
-    sample: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Take in the seen values of one band of one place."""
-        if not values.size:
-            return
-        wide = values.astype(np.float64)
-        n, mean = wide.size, float(wide.mean())
-        gap, both = mean - self.mean, self.n + n
-        self.squares += float(((wide - mean) ** 2).sum()) + gap * gap * self.n * n / both
-        self.mean += gap * n / both
-        self.n = both
-        self.low, self.high = min(self.low, float(wide.min())), max(self.high, float(wide.max()))
-        if sum(s.size for s in self.sample) < MOST_VALUES:
-            self.sample.append(values[:: max(1, values.size // SAMPLED)][:SAMPLED].copy())
-
-    def stats(self) -> BandStats:
-        """The statistics; percentiles are those of the sample."""
-        p01, p99 = np.percentile(np.concatenate(self.sample), [1, 99])
-        std = float(np.sqrt(self.squares / self.n))
-        return BandStats(self.mean, std, self.low, self.high, float(p01), float(p99), self.n)
+_KEPT = 50_000
+"""Values kept of each band for its percentiles: p01 is then within 0.05 percentage points (one standard error)."""
 
 
 def measure(
-    dataset: Dataset, indices: Sequence[int], *, most: int = MOST_PLACES, progress: Progress = None
-) -> dict[str, dict[str, Moments]]:
-    """Moments by sensor and band over seen pixels only.
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    max_places: int = 2000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, BandStats]]:
+    """Statistics by sensor and band, in the sensor's unit, over seen pixels only; a band never seen is left out.
 
     Args:
-        dataset: where to read.
+        dataset: as the experiment sees it, with its choice of sensors and bands.
         indices: the training places, and no others.
-        most: of more places than this, so many are read, evenly spaced.
-        progress: called with (places done, places in all).
+        max_places: of more, so many are drawn; where a sensor is in none of them, more are read until it is found.
+        seed: of that draw, and of the sample that percentiles come from.
+        progress: called with (places read, places to read).
 
     Raises:
-        DataError: the first bad file.
+        DataError: no seen pixel of a sensor in all those places; or a file that cannot be read.
     """
-    found: dict[str, dict[str, Moments]] = {}
-    for done, i in enumerate(_evenly(indices, most), 1):
-        for stream, image in dataset.read(i).images.items():
-            bands = found.setdefault(stream.partition("@")[0], {})
-            values, seen = image.physical().numpy(), image.seen.numpy()
-            for c, band in enumerate(image.bands):
-                bands.setdefault(band, Moments()).add(values[:, c][seen[:, c]])
-        if progress:
-            progress(done, min(most, len(indices)))
-    return found
+    return _Survey.of(dataset, indices, max_places, seed, progress).stats()
 
 
-def _evenly(indices: Sequence[int], most: int) -> list[int]:
-    if len(indices) <= most:
-        return list(indices)
-    return [indices[int(k)] for k in np.linspace(0, len(indices) - 1, most)]
+def contract_of(
+    dataset: Dataset, indices: Sequence[int], *, max_places: int = 2000, progress: Progress | None = None
+) -> Contract:
+    """What a model trained on these places is promised, one cube a sensor.
 
-
-def contract_of(dataset: Dataset, indices: Sequence[int], *, progress: Progress = None) -> Contract:
-    """The contract that a model trained on these places will keep.
-
-    One cube a sensor: the bands of all its streams in the sensor's own order, the grid of its finest stream.
-
-    Raises:
-        DataError: the first bad file, or a band of which no pixel is seen at any place.
+    All streams of a sensor (`@10`, `@20`, `@60`) become one: its bands in the sensor's own order, as far as they
+    exist; pixel size and (H, W) those of the finest stream, as most places have them. Arguments and errors as for
+    `measure`.
     """
-    from landweave.data.load import templates
-
-    found = measure(dataset, indices, progress=progress)
-    finest = _finest(templates(dataset, indices))
+    survey = _Survey.of(dataset, indices, max_places, 0, progress)
+    stats = survey.stats()
     streams = {}
-    for name, bands in found.items():
-        blind = [b for b, m in bands.items() if m.n == 0]
-        if blind:
-            raise DataError(
-                f"no pixel of {name} {', '.join(blind)} is seen at any training place",
-                where=dataset.where,
-                fix=f"leave the band out: data.streams=[{name}:{'+'.join(b for b in bands if b not in blind)}]",
-            )
-        row, image = sensor(name), finest[name]
-        order = [b for b in row.band_names if b in bands]
-        H, W = image.data.shape[-2:]
-        metres = None
-        if image.grid is not None and not isinstance(image.grid, tuple) and image.grid.crs:
-            metres = round(image.grid.pixel[0], 6)
-        streams[name] = StreamContract(
-            name, tuple(order), row.unit, metres, (H, W), tuple(bands[b].stats() for b in order)
-        )
+    for name, bands in stats.items():
+        metres, size = survey.finest(name)
+        streams[name] = StreamContract(name, tuple(bands), sensor(name).unit, metres, size, tuple(bands.values()))
     return Contract(streams)
 
 
-def _finest(examples: Mapping[str, Image]) -> dict[str, Image]:
-    """The example with the most pixels of each sensor."""
-    best: dict[str, Image] = {}
-    for stream, image in examples.items():
-        name = stream.partition("@")[0]
-        if name not in best or image.data.shape[-1] > best[name].data.shape[-1]:
-            best[name] = image
-    return best
+def implausible(contract: Contract) -> list[str]:
+    """A line for each band whose statistics its unit does not allow: a wrong scale, dB for linear power, an offset."""
+    found = []
+    for name, stream in contract.streams.items():
+        for band, stats in zip(stream.bands, stream.stats, strict=True):
+            why = _why(sensor(name), band, stats)
+            if why:
+                found.append(f"{name} {band}: mean {stats.mean:.4g} {stream.unit} ({stats.minimum:.4g} ... ")
+                found[-1] += f"{stats.maximum:.4g}): {why}"
+    return found
+
+
+def _why(row: Sensor, name: str, stats: BandStats) -> str:
+    low, high = row.plausible
+    if row.unit == "dB" and stats.minimum >= 0:
+        return f"never below 0 dB; this looks like linear power (sensor {row.family}-linear)"
+    if row.unit == "linear power" and stats.mean < 0:
+        return f"power is not negative; this looks like dB (sensor {row.family})"
+    if not low <= stats.mean <= high:
+        return f"outside {low:g} ... {high:g}; is the scale or the unit another?"
+    if row.unit == "reflectance" and stats.maximum < 5e-3:
+        return "nearly black; was the scale applied twice?"
+    visible = (row.band(name).wavelength or 9) < 0.7  # there water and woods are dark
+    if row.unit == "reflectance" and visible and stats.minimum > 0.08:
+        return "no dark pixel at all; does the +1000 offset of baseline 04.00 stand in the files? (data.offset)"
+    if row.unit == "digital number" and 0 < stats.maximum <= 1:
+        return "digital numbers of 0 ... 255 are expected; were they divided by 255?"
+    return ""
+
+
+# ---- one pass
+
+
+@dataclass
+class _Moments:
+    """n, mean, sum of squared deviations, range, and a uniform sample, of what was added so far."""
+
+    random: np.random.Generator
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    values: Values = field(default_factory=lambda: np.empty(0))
+    keys: Values = field(default_factory=lambda: np.empty(0))
+    bar: float = 1.0
+
+    def add(self, values: Values) -> None:
+        """Merge a stretch of values (one axis)."""
+        if not values.size:
+            return
+        mean = float(values.mean())
+        squares = float(np.square(values - mean).sum())
+        n, shift = self.n + values.size, mean - self.mean
+        self.squares += squares + shift * shift * self.n * values.size / n
+        self.mean += shift * values.size / n
+        self.n = n
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self._sample(values)
+
+    def _sample(self, values: Values) -> None:
+        """Every value ever added has a key drawn from (0, 1); those with the lowest keys are the sample.
+
+        A key above `bar` is out already, so that only the number of values below it is drawn, then which they are.
+        """
+        count = int(self.random.binomial(values.size, self.bar))
+        entering = values if self.bar == 1 else values[self.random.choice(values.size, count, replace=False)]
+        self.keys = np.concatenate([self.keys, self.random.random(count) * self.bar])
+        self.values = np.concatenate([self.values, entering])
+        if self.keys.size > 2 * _KEPT:
+            self._trim()
+
+    def _trim(self) -> None:
+        if self.keys.size > _KEPT:
+            lowest = np.argpartition(self.keys, _KEPT)[:_KEPT]
+            self.keys, self.values = self.keys[lowest], self.values[lowest]
+            self.bar = float(self.keys.max())
+
+    def stats(self) -> BandStats:
+        """What was added, described. The standard deviation is that of the population (divided by n)."""
+        self._trim()
+        p01, p99 = np.percentile(self.values, [1, 99])
+        std = math.sqrt(self.squares / self.n)
+        return BandStats(self.mean, std, self.low, self.high, float(p01), float(p99), self.n)
+
+
+@dataclass
+class _Survey:
+    """What one pass over the places found."""
+
+    sensors: list[str]
+    seed: int
+    moments: dict[str, dict[str, _Moments]] = field(default_factory=dict)
+    forms: dict[str, dict[str, Counter[tuple[float | None, int, int]]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, indices: Sequence[int], max_places: int, seed: int, progress: Progress | None
+    ) -> _Survey:
+        if not indices:
+            raise DataError("no training places to measure", where=dataset.where)
+        wanted = list(dict.fromkeys(s.partition("@")[0] for s in dataset.streams))
+        survey = cls(wanted, seed)
+        order = np.random.default_rng(seed).permutation(len(indices)).tolist()
+        drawn, rest = sorted(order[:max_places]), order[max_places:]
+        for done, at in enumerate(drawn, 1):
+            survey.add(dataset.read(indices[at]))
+            if progress:
+                progress(done, len(drawn))
+        while rest and survey.lacking():
+            survey.add(dataset.read(indices[rest.pop()]))
+        if survey.lacking():
+            raise DataError(
+                f"no seen pixel of {', '.join(survey.lacking())} at any of the {len(indices)} training places",
+                where=dataset.where,
+                fix=f"choose other sensors: data.streams=[{','.join(s for s in wanted if s in survey.moments)}]",
+            )
+        return survey
+
+    def lacking(self) -> list[str]:
+        """Sensors of which no pixel was seen yet."""
+        return [s for s in self.sensors if s not in self.moments]
+
+    def add(self, sample: Sample) -> None:
+        for stream, image in sample.images.items():
+            if not image.sensor_seen:
+                continue
+            name = stream.partition("@")[0]
+            H, W = image.data.shape[-2:]
+            self.forms.setdefault(name, {}).setdefault(stream, Counter())[(_metres(image), int(H), int(W))] += 1
+            for band, values in _values(image):
+                self._moments(name, band).add(values)
+
+    def _moments(self, name: str, band: str) -> _Moments:
+        bands = self.moments.setdefault(name, {})
+        if band not in bands:
+            bands[band] = _Moments(np.random.default_rng([self.seed, crc32(f"{name} {band}".encode())]))
+        return bands[band]
+
+    def stats(self) -> dict[str, dict[str, BandStats]]:
+        """By sensor, in the order of the dataset; by band, in the order of the sensor."""
+        return {
+            name: {b: self.moments[name][b].stats() for b in sensor(name).band_names if b in self.moments[name]}
+            for name in self.sensors
+        }
+
+    def finest(self, name: str) -> tuple[float | None, tuple[int, int]]:
+        """Pixel size and (H, W) of the finest stream, as most places have it."""
+        usual = [max(c, key=lambda f: (c[f], f[1] * f[2])) for c in self.forms[name].values()]
+        metres, H, W = min(usual, key=lambda f: (f[0] is None, f[0] or 0.0, -f[1] * f[2]))
+        return metres, (H, W)
+
+
+def _values(image: Image) -> Iterable[tuple[str, Values]]:
+    """The seen values of each band that is seen, in the sensor's unit; nothing of one without a seen pixel."""
+    data, seen = image.data.numpy(), image.seen.numpy()
+    scale, offset = image.scale.double().numpy(), image.offset.double().numpy()
+    for c, band in enumerate(image.bands):
+        parts = [data[t, c][seen[t, c]].astype(np.float64) * scale[t, c] + offset[t, c] for t in range(len(data))]
+        values: Values = np.concatenate(parts)
+        if values.size:
+            yield band, values
+
+
+def _metres(image: Image) -> float | None:
+    """Pixel size on the ground; None without georeference."""
+    grid: Any = image.grid
+    return ground_metres(grid) if isinstance(grid, Grid) else None
+
+
+def ground_metres(grid: Grid) -> float | None:
+    """The height of a pixel in metres on the ground, whatever the unit of the CRS; None without a CRS.
+
+    A CRS in metres whose scale is within 5 % of true (UTM, Lambert) gives its own pixel size, exactly.
+    """
+    from landweave.data.raster import lonlat
+
+    H, W = grid.shape
+    rows = grid.scaled(1, W)
+    top, bottom = lonlat(_moved(rows, -0.5)), lonlat(_moved(rows, 0.5))
+    if top is None or bottom is None:
+        return None
+    own = grid.pixel[1]
+    true = _distance(top, bottom) / H
+    return own if abs(true / own - 1) < 0.05 else float(f"{true:.3g}")
+
+
+def _moved(grid: Grid, rows: float) -> Grid:
+    a, b, c, d, e, f = grid.transform
+    return Grid(grid.crs, (a, b, c + b * rows, d, e, f + e * rows), grid.shape)
+
+
+def _distance(p: tuple[float, float], q: tuple[float, float]) -> float:
+    """Great-circle distance of two points (degrees) in metres, by the haversine."""
+    lon1, lat1, lon2, lat2 = map(math.radians, (*p, *q))
+    u = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
+    return 2 * 6_371_008.8 * math.asin(math.sqrt(u))
+
+
+def summary(stats: Mapping[str, Mapping[str, BandStats]]) -> list[str]:
+    """One line a band, for the terminal."""
+    return [
+        f"{name} {band}: mean {s.mean:.4g}, std {s.std:.4g}, {s.minimum:.4g} ... {s.maximum:.4g} "
+        f"(1 %: {s.p01:.4g}, 99 %: {s.p99:.4g}), {s.n:,} pixels, {sensor(name).unit}"
+        for name, bands in stats.items()
+        for band, s in bands.items()
+    ]
