@@ -109,9 +109,9 @@ def _data(first: str, changes: Sequence[str] | None) -> Any:
     from landweave.run.experiment import DataOnly, raw_recipe
 
     changes = list(changes or ())
-    if "=" in first and not Path(first).exists():
+    if not first or _is_change(first):
         raw, where, lines = {}, "", None
-        changes.insert(0, first)
+        changes = [c for c in (first, *changes) if c]
     elif Path(first).suffix in (".parquet", ".csv", ".gpkg"):
         raw, where, lines = {"data": {"kind": "table", "path": first}}, "", None
     else:
@@ -254,26 +254,40 @@ def check(
 
 @app.command()
 def pack(
-    recipe: Annotated[str, typer.Argument(help="A recipe, a table file, or data.kind=KIND.")],
-    out: Annotated[Path, typer.Argument(help="The packed store to write.")],
-    changes: Changes = None,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RECIPE] OUT [KEY=VALUE]...", help="A recipe or table file; the store.")
+    ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store of other data.")] = False,
     json_: Json = "",
 ) -> None:
     """Pack places into one store that reads fast.
 
     Training reads it many times faster than single files. Goes on after a kill.
+    For example: landweave pack places.parquet store, or landweave pack store data.kind=eurosat data.path=DIR
     """
     from landweave.data.dataset import Chosen
     from landweave.data.store import pack as run
 
-    data = _data(recipe, changes)
+    paths, changes = [w for w in words if not _is_change(w)], [w for w in words if _is_change(w)]
+    if len(paths) not in (1, 2):
+        raise ConfigError(
+            f"{len(paths)} paths, but a store and at most one recipe or table are needed",
+            where="landweave pack",
+            fix="landweave pack places.parquet store",
+        )
+    *first, out = paths
+    data = _data(first[0] if first else "", changes)
     with _bar("pack") as progress:
-        report = run(Chosen(data.open(), data.choices), out, overwrite=overwrite, progress=progress)
+        report = run(Chosen(data.open(), data.choices), Path(out), overwrite=overwrite, progress=progress)
     for line in report.lines():
         _say(line, json_)
     _say(f"next: landweave train RECIPE data.kind=pack data.path={out} --out runs/mine", json_)
     _emit(report.to_json(), json_)
+
+
+def _is_change(word: str) -> bool:
+    """`data.path=x` is a change; a file whose name holds `=` is not, if it is there."""
+    return "=" in word and not Path(word).exists()
 
 
 @app.command()

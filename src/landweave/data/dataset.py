@@ -14,7 +14,7 @@ from landweave.config import Config
 from landweave.errors import ConfigError, DataError, listed
 from landweave.legends import Legend
 from landweave.sample import LabelKind, Sample, require_streams
-from landweave.sensors import StreamChoice
+from landweave.sensors import StreamChoice, native_streams, sensor
 
 if TYPE_CHECKING:
     from landweave.sample import Image
@@ -108,7 +108,8 @@ class Chosen(Dataset):
         names = [c.sensor for c in self.choices]
         if names:
             require_streams(self.base.streams, names, where=self.base.where)
-        self.streams = [s for s in self.base.streams if not names or s.partition("@")[0] in names]
+        wanted = {c.sensor: c.bands for c in self.choices}
+        self.streams = [s for s in self.base.streams if not names or _may_hold(s, wanted)]
         self.places = [
             p if self.labelled is None or p.name in self.labelled or p.split != "train" else replace(p, labelled=False)
             for p in self.base.places
@@ -145,6 +146,15 @@ class Chosen(Dataset):
     def file_of(self, index: int, stream: str) -> Path | None:
         """As the base."""
         return self.base.file_of(index, stream)
+
+
+def _may_hold(stream: str, wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a stream is of a wanted sensor and, where its name tells its bands, has a wanted one."""
+    name = stream.partition("@")[0]
+    if name not in wanted:
+        return False
+    delivered = native_streams(name, sensor(name).band_names).get(stream)
+    return not wanted[name] or delivered is None or bool(set(delivered) & set(wanted[name]))
 
 
 class DataConfig(Config):

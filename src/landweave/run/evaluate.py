@@ -15,6 +15,7 @@ from landweave.data.dataset import SPLITS, Dataset, Split
 from landweave.errors import ConfigError, did_you_mean
 from landweave.files import write_json
 from landweave.metrics import skills
+from landweave.metrics.trivial import COUNTS
 from landweave.run.predict import Run, open_run
 from landweave.run.score import PLACE_SCORES, Scorer
 from landweave.sample import Batch
@@ -201,10 +202,11 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     names = ["this run", *result["references"]]
     columns = [result["scores"], *(r["scores"] for r in result["references"].values())]
     wide = max(len(k) for k in result["scores"])
+    present = int(result["scores"]["n_present"])
     what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
-    yield f"{what}, split {result['split']}: {result['n_places']} places, {result['n']} labels"
+    yield f"{what}, split {result['split']}: {result['n_places']} places, {result['n']} labels, {present} classes present"
     yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
-    for key in result["scores"]:
+    for key in (k for k in result["scores"] if k not in COUNTS):
         cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
         yield f"{key:<{wide}}  " + "  ".join(cells) + f"  {_number(result['skill'].get(key)):>7}"
     unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
@@ -222,4 +224,6 @@ def table(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _number(value: Any) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -41,15 +41,14 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
 def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
     """Make the folder this experiment's. True if it holds a finished run of it."""
     known = folder / "experiment.yaml"
-    if known.is_file() and recipe(known) != experiment:
-        if not overwrite:
+    if known.is_file() and (overwrite or recipe(known) != experiment):
+        trained = (folder / "metrics.jsonl").is_file()  # else it failed before its first epoch: nothing to lose
+        if trained and not overwrite:
             raise RunError(
                 "another experiment's run stands there",
                 where=folder,
                 fix="choose another --out, or add --overwrite to throw it away",
             )
-        shutil.rmtree(folder)
-    elif overwrite and known.is_file():
         shutil.rmtree(folder)
     if (folder / "config.json").is_file():
         return True
