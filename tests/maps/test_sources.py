@@ -119,6 +119,21 @@ def test_the_same_ground_at_another_pixel_size_is_read_on_its_own_grid(tmp_path:
                     assert seen[i, j] == (0 <= r < values.shape[0] and 0 <= c < values.shape[1])
 
 
+def test_nan_never_flows_and_a_band_without_a_seen_pixel_is_missing(tmp_path: Path) -> None:
+    from landweave.maps.strips import Strip, lay_out
+
+    vv, vh = np.full((20, 40), -9, np.float32), np.full((20, 40), -15, np.float32)
+    vv[3, 4], vh[:, 20:] = np.nan, np.nan
+    path = write(tmp_path / "s1.tif", {"VV": vv, "VH": vh}, grid(20, 40))
+    layout = lay_out(opened({"s1-rtc-gamma0": path}, contract(radar=True)).sources)
+    strip = Strip(layout.placed[0], 0, 40)
+    strip.advance(0, 16)
+    image = strip.image([(0, 0), (0, 20), (0, 24)], (16, 16))
+    assert bool(image.data.isfinite().all())
+    assert not bool(image.pixels_seen[0, 0, 0, 3, 4])
+    assert image.bands_seen.tolist() == [[True, True], [True, False], [True, False]]
+
+
 def test_coarse_rasters_whose_corners_never_meet_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "B04.tif", {"": field_of(40, 40)}, grid(40, 40))
     write(tmp_path / "B05.tif", {"": field_of(20, 20)}, grid(20, 20, metres=20.0))

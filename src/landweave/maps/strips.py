@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, floor, lcm
+from math import ceil, lcm
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,7 +122,10 @@ def _short(bounds: tuple[float, float, float, float]) -> str:
 
 @dataclass
 class Strip:
-    """Some rows of one source over the columns `first` ... `last - 1` of the reference grid, moving down."""
+    """Some rows of one source over the columns `first` ... `last - 1` of the reference grid, moving down.
+
+    Columns and rows that are asked for lie on the lattice of the layout.
+    """
 
     placed: Placed
     first: int
@@ -135,15 +138,15 @@ class Strip:
 
     def __post_init__(self) -> None:
         p = self.placed
-        self.left = floor((self.first - p.col) / p.ratio)
-        self.width = ceil((self.last - p.col) / p.ratio) - self.left
+        self.left = (self.first - p.col) // p.ratio  # both ends lie on the lattice
+        self.width = (self.last - p.col) // p.ratio - self.left
         self.data = np.zeros((len(p.source.bands), 0, self.width), p.source.dtype)
         self.seen = np.zeros((1, 0, self.width), bool)
 
     def advance(self, row: int, height: int) -> None:
         """Hold the reference rows from `row` on, at least `height`; rows above are let go, only new ones are read."""
         p = self.placed
-        start, stop = floor((row - p.row) / p.ratio), ceil((row + height - p.row) / p.ratio)
+        start, stop = (row - p.row) // p.ratio, (row + height - p.row) // p.ratio
         if self.top is None:
             self.top = start
         drop = start - self.top
