@@ -50,7 +50,7 @@ class StreamEncoder(nn.Module):
         self.isotropic = maps and len({shape[-1] for shape in shapes}) == 1
         if maps:
             self.widths = [0] * (DEPTH - len(self.widths)) + self.widths
-        self.net.to(memory_format=torch.channels_last)  # 1.3 x faster on a CPU
+        self.net.to(memory_format=torch.channels_last)  # convolutions run faster on it, and float32 results agree
 
     @torch.no_grad()
     def _probe(self, size: tuple[int, int]) -> list[torch.Size]:
