@@ -132,7 +132,10 @@ def demo(
     """
     from landweave.demo import run_demo
 
-    _emit(run_demo(out, places=places, say=lambda t: _say(t, json_)), json_)
+    def command(words: Sequence[str]) -> None:
+        app(list(words), prog_name="landweave", standalone_mode=False)
+
+    _emit(run_demo(out, places=places, say=lambda t: _say(t, json_), command=command), json_)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`landweave demo`: the whole way on a synthetic world, so that a newcomer sees what every command makes.
 
-Each step is the command that a person would type, run as that command; the two trainings run side by side.
+Each step is the command that a person would type. All run in this process, because loading the learning libraries
+costs as much as some steps; only the two trainings have processes of their own, to run side by side.
 """
 
 from __future__ import annotations
@@ -22,8 +23,16 @@ def _command(*words: str | Path) -> list[str]:
     return [str(w) for w in words]
 
 
-def run_demo(out: Path, *, places: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run every step; those that are done already are not done again.
+def run_demo(
+    out: Path, *, places: int, say: Callable[[str], None], command: Callable[[Sequence[str]], None]
+) -> dict[str, Any]:
+    """Run every step; what is done already is not done again.
+
+    Args:
+        out: the folder for everything.
+        places: how many places the world has.
+        say: told what is being done.
+        command: runs one command of landweave, given as its words.
 
     Raises:
         RunError: a step failed; its output has been shown.
@@ -38,7 +47,11 @@ def run_demo(out: Path, *, places: int, say: Callable[[str], None]) -> dict[str,
         for c in commands:
             say("$ landweave " + " ".join(f"'{w}'" if " " in w or "[" in w else w for w in c))
         began = time.monotonic()
-        _run(commands, say)
+        if commands[0][0] == "train":
+            _side_by_side(commands)
+        else:
+            for c in commands:
+                command(c)
         took[title] = round(time.monotonic() - began, 1)
 
     if not (world / "metadata.parquet").exists():
@@ -82,14 +95,11 @@ def run_demo(out: Path, *, places: int, say: Callable[[str], None]) -> dict[str,
     }
 
 
-def _run(commands: Sequence[Sequence[str]], say: Callable[[str], None]) -> None:
-    """Run commands side by side where there are several trainings, otherwise one after the other."""
-    together = all(c[0] == "train" for c in commands) and len(commands) > 1
-    for group in [list(commands)] if together else [[c] for c in commands]:
-        started = [subprocess.Popen([sys.executable, "-m", "landweave", *c]) for c in group]
-        for c, process in zip(group, started, strict=True):
-            code = process.wait()
-            if code:
-                for other in started:
-                    other.terminate()
-                raise RunError(f"step failed with exit code {code}", where="landweave " + " ".join(c))
+def _side_by_side(commands: Sequence[Sequence[str]]) -> None:
+    started = [subprocess.Popen([sys.executable, "-m", "landweave", *c]) for c in commands]
+    for c, process in zip(commands, started, strict=True):
+        code = process.wait()
+        if code:
+            for other in started:
+                other.terminate()
+            raise RunError(f"step failed with exit code {code}", where="landweave " + " ".join(c))
