@@ -1,92 +1,297 @@
+"""Batches: order, ranks, groups, worker processes, and errors that arrive whole."""
+
 from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from fake import STREAMS, Fake
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_store import same
 
-from landweave.data.load import batches, order, spread, templates
-from landweave.errors import DataError
-from tests.cli.places import write_table
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):  # type: ignore[no-untyped-def]
-    from landweave.data.table import Table
-
-    return Table(path=str(write_table(tmp_path_factory.mktemp("t"), 12))).open()
+from landweave.data import load
+from landweave.data.dataset import Chosen, Place
+from landweave.data.load import Loader, batches, templates
+from landweave.data.store import Pack, pack
+from landweave.errors import ConfigError, DataError, MissingDataError
+from landweave.sample import Batch, Image, Sample, collate
+from landweave.sensors import StreamChoice
 
 
-def names(found) -> list[str]:  # type: ignore[no-untyped-def]
-    return [n for b in found for n in b.names]
+def plan(count: int, **options: Any) -> Loader:
+    """The batches of `count` places, unread."""
+    dataset = options.pop("dataset", None) or Fake(count=count)
+    return batches(dataset, range(count), like={}, **options)
 
 
-@given(st.integers(1, 40), st.integers(0, 5), st.integers(0, 5))
-def test_order_is_a_permutation_that_seed_and_epoch_decide(n: int, seed: int, epoch: int) -> None:
-    indices = list(range(100, 100 + n))
-    assert order(indices, (seed, epoch)) == order(indices, (seed, epoch))
-    assert sorted(order(indices, (seed, epoch))) == indices
-    if n > 20:
-        assert order(indices, (seed, epoch)) != order(indices, (seed, epoch + 1))
+def same_batch(a: Batch, b: Batch) -> bool:
+    parts = [(a.images, b.images), (a.labels, b.labels)]
+    keys = all(list(x) == list(y) for x, y in parts) and (a.names, a.groups) == (b.names, b.groups)
+    return keys and all(same(x[k], y[k]) for x, y in parts for k in x)
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 8), st.integers(1, 4))
-@pytest.mark.filterwarnings("ignore:.*cannot fill")
-def test_spread_loses_no_place_and_holds_the_cap_where_it_can(groups: list[int], size: int, cap: int) -> None:
-    texts = [str(g) for g in groups]
-    found = spread(range(len(groups)), texts, size, cap)
+def test_in_order_each_once() -> None:
+    dataset = Fake()
+    like = templates(dataset, range(12))
+    found = list(batches(dataset, range(12), batch_size=5, like=like))
+    assert [name for b in found for name in b.names] == [p.name for p in dataset.places]
+    assert [len(b) for b in found] == [4, 4, 4]
+    assert len(plan(12, batch_size=5)) == 3
+    for b in found:
+        assert set(b.images) == set(STREAMS)
+    wanted = collate([dataset.read(i) for i in range(4)], like)
+    assert same_batch(found[0], wanted)
+    assert list(batches(dataset, [], batch_size=5, like={})) == []
+
+
+def test_order_is_of_seed_and_epoch_alone() -> None:
+    first = plan(40, batch_size=8, shuffle_key=(3, 1)).places
+    assert first == plan(40, batch_size=8, shuffle_key=(3, 1)).places
+    torch.manual_seed(5)
+    assert first == plan(40, batch_size=8, shuffle_key=(3, 1)).places
+    assert first != plan(40, batch_size=8, shuffle_key=(3, 2)).places
+    assert first != plan(40, batch_size=8, shuffle_key=(4, 1)).places
+    assert sorted(i for b in first for i in b) == list(range(40))
+    assert [i for b in first for i in b] != list(range(40))
+    loader = plan(40, batch_size=8, shuffle_key=(-1, 0))
+    assert loader.places == loader.places
+
+
+def test_drop_last() -> None:
+    assert [len(b) for b in plan(20, batch_size=8, shuffle_key=(0, 0)).places] == [8, 8, 4]
+    assert [len(b) for b in plan(20, batch_size=8, shuffle_key=(0, 0), drop_last=True).places] == [8, 8]
+    assert [len(b) for b in plan(16, batch_size=8, shuffle_key=(0, 0), drop_last=True).places] == [8, 8]
+    with pytest.raises(ConfigError, match="do not fill a batch") as caught:
+        plan(5, batch_size=8, shuffle_key=(0, 0), drop_last=True)
+    assert "train.batch_size=5" in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(1, 5), st.booleans())
+def test_ranks_have_as_many_batches_and_all_places(n: int, size: int, world: int, train: bool) -> None:
+    key = (0, 0) if train else None
+    if n < world:
+        with pytest.raises(ConfigError, match="processes"):
+            plan(n, batch_size=size, shuffle_key=key, world=world)
+        return
+    ranks = [plan(n, batch_size=size, shuffle_key=key, rank=r, world=world).places for r in range(world)]
+    counts = Counter(i for rank in ranks for batch in rank for i in batch)
+    assert len({len(rank) for rank in ranks}) == 1
+    assert set(counts) == set(range(n))
+    assert all(batch for rank in ranks for batch in rank)
+    if train:
+        assert all({len(b) for b in step} == {len(step[0])} for step in zip(*ranks, strict=True))
+        assert sum(counts.values()) == -(-n // world) * world
+        assert max(counts.values()) <= 2
+    else:
+        assert set(counts.values()) == {1}
+    most = max(len(b) for rank in ranks for b in rank)
+    assert most <= size or (not train and size == 1 and most == 2)
+
+
+def test_two_ranks_together_take_the_steps_of_one_large() -> None:
+    """So that two devices see what one with the double batch sees."""
+    one = plan(32, batch_size=8, shuffle_key=(1, 2)).places
+    two = [plan(32, batch_size=4, shuffle_key=(1, 2), rank=r, world=2).places for r in range(2)]
+    assert [a + b for a, b in zip(*two, strict=True)] == one
+
+
+# ---- groups
+
+
+class Grouped(Fake):
+    def __init__(self, groups: list[str]) -> None:
+        self.where, self.streams, self.tasks = f"grouped {groups}", (), {}
+        self.places = [Place(f"p{i}", "train", g) for i, g in enumerate(groups)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 3), st.integers(1, 6), st.integers(0, 2))
+def test_groups_are_spread(groups: list[int], cap: int, steps: int, epoch: int) -> None:
+    """Where batches are of one size and no group exceeds cap * batches, the cap holds, and every place comes once."""
+    size = max(1, len(groups) // steps)
+    groups = groups[: len(groups) // size * size]
+    dataset = Grouped([f"g{g}" if g else "" for g in groups])
+    holds = all(n <= cap * (len(groups) // size) for g, n in Counter(groups).items() if g)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        load._warned.clear()
+        found = plan(len(groups), dataset=dataset, batch_size=size, shuffle_key=(0, epoch), group_cap=cap).places
     assert sorted(i for b in found for i in b) == list(range(len(groups)))
-    assert all(len(b) <= size for b in found)
-    if all(groups.count(g) <= cap for g in set(groups)):
-        assert all([texts[i] for i in b].count(g) <= cap for b in found for g in set(texts))
+    assert {len(b) for b in found} == {size}
+    worst = max(max(Counter(groups[i] for i in b if groups[i]).values(), default=0) for b in found)
+    assert (worst <= cap) == holds
+    assert bool(said) == (not holds)
 
 
-def test_spread_says_when_the_cap_cannot_be_held() -> None:
-    with pytest.warns(UserWarning, match="6 places of 1 groups cannot fill batches of 4"):
-        found = spread(range(6), ["a"] * 6, 4, 2)
-    assert [len(b) for b in found] == [4, 2]
-
-
-def test_two_processes_see_every_training_place_equally_often_and_every_validation_place_once(dataset) -> None:  # type: ignore[no-untyped-def]
-    like = templates(dataset, range(11))
-    trained = [
-        list(batches(dataset, range(11), batch_size=2, like=like, shuffle_key=(0, 1), rank=r, world=2)) for r in (0, 1)
+def test_groups_over_ranks_and_a_warning_once() -> None:
+    groups = ["a"] * 20 + ["b"] * 3 + [""] * 17
+    dataset = Grouped(groups)
+    load._warned.clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for epoch in range(3):
+            for rank in range(2):
+                options: dict[str, Any] = {"rank": rank, "world": 2, "group_cap": 1, "shuffle_key": (0, epoch)}
+                plan(40, dataset=dataset, batch_size=4, **options)
+    assert len(said) == 1
+    assert "group `a` has 10 too many" in str(said[0].message)
+    ranks = [
+        plan(40, dataset=dataset, batch_size=4, shuffle_key=(0, 0), group_cap=2, rank=r, world=2).places
+        for r in range(2)
     ]
-    assert len(trained[0]) == len(trained[1]) == 3
-    assert set(names(trained[0]) + names(trained[1])) == {f"p{i}" for i in range(11)}
-    looked = [names(batches(dataset, range(11), batch_size=2, like=like, rank=r, world=2)) for r in (0, 1)]
-    assert sorted(looked[0] + looked[1]) == sorted(f"p{i}" for i in range(11))
+    assert all(Counter(groups[i] for i in b)["a"] == 2 for rank in ranks for b in rank)
+    assert sorted(i for rank in ranks for b in rank for i in b) == list(range(40))
 
 
-def test_worker_processes_give_what_this_process_gives(dataset) -> None:  # type: ignore[no-untyped-def]
-    like = templates(dataset, range(6))
-    here = list(batches(dataset, range(6), batch_size=4, like=like))
-    there = list(batches(dataset, range(6), batch_size=4, like=like, workers=1))
-    assert names(here) == names(there)
-    for a, b in zip(here, there, strict=True):
-        for stream in a.images:
-            assert torch.equal(a.images[stream].data.float(), b.images[stream].data.float())
+def test_wrapped_places_with_a_cap() -> None:
+    """The places that fill up the last rank's share stand twice in the order and come twice."""
+    dataset = Grouped(["a"] * 9)
+    load._warned.clear()
+    with pytest.warns(UserWarning, match="cannot be held"):
+        ranks = [
+            plan(9, dataset=dataset, batch_size=5, shuffle_key=(0, 0), group_cap=1, rank=r, world=2).places
+            for r in range(2)
+        ]
+    assert sum(len(b) for rank in ranks for b in rank) == 10
+
+
+# ---- templates
+
+
+def test_templates_of_every_stream() -> None:
+    dataset = Fake()
+    found = templates(dataset, [1, 0])
+    assert list(found) == list(STREAMS)  # place 1 lacks Sentinel-1
+    narrow = Chosen(dataset, [StreamChoice.parse("s2-l2a:B02")])
+    assert list(templates(narrow, [1, 0])) == ["s2-l2a@10"], "no band of @20 was chosen"
+    assert found["s1-rtc-gamma0"].bands == ("VV", "VH")
+    with pytest.raises(DataError, match="none of the 1 places has s1-rtc-gamma0") as caught:
+        templates(dataset, [1])
+    assert "data.streams=[s2-l2a,dem]" in str(caught.value)
+    alone = next(iter(batches(dataset, [1], batch_size=1, like=found)))
+    assert not alone.images["s1-rtc-gamma0"].sensor_seen.any()
+
+
+# ---- processes
+
+
+def test_forked_workers_give_the_same_batches(tmp_path: Path) -> None:
+    pack(Fake(), tmp_path / "p")
+    dataset = Pack(path=str(tmp_path / "p")).open()
+    options: dict[str, Any] = {"batch_size": 4, "like": templates(dataset, range(12)), "shuffle_key": (0, 1)}
+    here = list(batches(dataset, range(12), **options))
+    for workers, pin in ((1, False), (2, True)):
+        there = batches(dataset, range(12), workers=workers, pin=pin, start="fork", **options)
+        assert all(same_batch(a, b) for a, b in zip(here, there, strict=True))
+        assert len(list(there)) == 3, "and again"
+
+
+class Broken(Fake):
+    """A dataset whose faults are of several kinds."""
+
+    kind: str = "data"
+
+    def read(self, index: int) -> Sample:
+        if index == 5 and self.kind == "missing":
+            raise MissingDataError("no such file", where="fake/5.tif", fix="copy it")
+        if index == 5 and self.kind == "bug":
+            raise ZeroDivisionError("a fault of the program")
+        if index == 5 and self.kind == "size":
+            image = Image.of("dem", ("elevation",), torch.ones(1, 7, 7).numpy())
+            sample = super().read(index)
+            return Sample({**sample.images, "dem": image}, sample.labels, sample.name)
+        return super().read(index)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_file_keeps_its_name_and_its_fix_through_a_worker(tmp_path, workers: int) -> None:  # type: ignore[no-untyped-def]
-    from landweave.data.table import Table
+def test_errors_arrive_as_they_were_raised(workers: int) -> None:
+    def go(dataset: Fake) -> list[Batch]:
+        return list(
+            batches(dataset, range(12), batch_size=4, like={}, workers=workers, start="fork" if workers else None)
+        )
 
-    table = write_table(tmp_path, 4)
-    dataset = Table(path=str(table)).open()
-    like = templates(dataset, [0])
-    (tmp_path / "s1_3.tif").write_bytes(b"no image")
-    with pytest.raises(DataError) as caught:
-        list(batches(dataset, range(4), batch_size=2, like=like, workers=workers))
-    assert "s1_3.tif" in str(caught.value)
-    assert caught.value.fix
-    assert "Traceback" not in str(caught.value)
+    broken = Broken()
+    with pytest.raises(DataError) as bad:
+        go(Fake(bad=(5,)))
+    assert str(bad.value) == "fake/5.tif: cannot be read, perhaps truncated\n  fix: copy the file again"
+    broken.kind = "missing"
+    with pytest.raises(MissingDataError) as missing:
+        go(broken)
+    assert str(missing.value) == "fake/5.tif: no such file\n  fix: copy it"
+    broken.kind = "size"
+    with pytest.raises(DataError, match="7 x 7"):
+        go(broken)
+    broken.kind = "bug"
+    with pytest.raises(ZeroDivisionError, match="a fault of the program"):
+        go(broken)
 
 
-def test_a_sensor_that_no_place_has_is_refused(dataset) -> None:  # type: ignore[no-untyped-def]
-    import copy
+def test_unequal_sizes_are_padded_if_asked() -> None:
+    broken = Broken()
+    broken.kind = "size"
+    found = list(batches(broken, range(12), batch_size=6, like={}, pad=True))
+    assert found[0].images["dem"].data.shape[-2:] == (7, 7)
 
-    spoilt = copy.copy(dataset)
-    spoilt.streams = [*dataset.streams, "dem"]
-    with pytest.raises(DataError, match="no training place has dem"):
-        templates(spoilt, range(3))
+
+def test_a_batch_travels_as_one_buffer() -> None:
+    dataset = Fake()
+    reader = batches(dataset, range(8), batch_size=8, like={}).reader
+    flat = reader[0]
+    assert isinstance(flat, load._Flat)
+    assert sum(isinstance(v, torch.Tensor) for v in vars(flat).values()) == 1
+    assert same_batch(pickle.loads(pickle.dumps(flat)).unpack(), reader.batch(0))
+
+
+SPAWNED = """
+import sys
+from landweave.data.load import batches, templates
+from landweave.data.store import Pack
+from landweave.errors import DataError
+
+if __name__ == "__main__":
+    dataset = Pack(path=sys.argv[1]).open()
+    like = templates(dataset, range(6))
+    try:
+        for batch in batches(dataset, range(12), batch_size=6, like=like, workers=1, start="spawn"):
+            assert set(batch.images) == set(dataset.streams)
+            print(*batch.names)
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_spawned_workers(tmp_path: Path) -> None:
+    """In a script of its own, for a spawned child runs the parent's main module. Place 7 has lost its record."""
+    import lmdb
+
+    pack(Fake(), tmp_path / "p")
+    with lmdb.open(str(tmp_path / "p"), map_size=1 << 26, lock=False) as env, env.begin(write=True) as values:
+        values.delete(b"place-007")
+    manifest = json.loads((tmp_path / "p" / "manifest.json").read_text())
+    manifest["bytes"] = (tmp_path / "p" / "data.mdb").stat().st_size
+    (tmp_path / "p" / "manifest.json").write_text(json.dumps(manifest))
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNED)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "p")], capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        " ".join(f"place-{n:03d}" for n in range(6)),
+        f"{tmp_path / 'p'}: no record of place place-007",
+        "  fix: run landweave pack again",
+    ], done.stderr[-2000:]
+
+
+def test_the_room_loads_without_torch() -> None:
+    names = "landweave.data.load, landweave.data.store, landweave.data.stats, landweave.data.splits"
+    heavy = "{'torch', 'rasterio', 'sklearn', 'lmdb', 'blosc2', 'scipy', 'iterstrat'}"
+    code = f"import sys, {names}; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)

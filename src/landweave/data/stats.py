@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -271,13 +271,3 @@ def _distance(p: tuple[float, float], q: tuple[float, float]) -> float:
     lon1, lat1, lon2, lat2 = map(math.radians, (*p, *q))
     u = math.sin((lat2 - lat1) / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin((lon2 - lon1) / 2) ** 2
     return 2 * 6_371_008.8 * math.asin(math.sqrt(u))
-
-
-def summary(stats: Mapping[str, Mapping[str, BandStats]]) -> list[str]:
-    """One line a band, for the terminal."""
-    return [
-        f"{name} {band}: mean {s.mean:.4g}, std {s.std:.4g}, {s.minimum:.4g} ... {s.maximum:.4g} "
-        f"(1 %: {s.p01:.4g}, 99 %: {s.p99:.4g}), {s.n:,} pixels, {sensor(name).unit}"
-        for name, bands in stats.items()
-        for band, s in bands.items()
-    ]
