@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,9 @@ def test_label_noise_swaps_whole_cells() -> None:
 
 def test_db_of_power() -> None:
     assert to_db(np.array([0.1, 1.0, 100.0], np.float32)) == pytest.approx([-10, 0, 20])
+
+
+def test_docs_print_the_frozen_values() -> None:
+    text = (Path(__file__).parents[2] / "docs/synth.md").read_text(encoding="utf-8")
+    for name, value in asdict(PARAMS).items():
+        assert f"| `{name}` | {value} |" in text
