@@ -15,6 +15,10 @@ from landweave.run.experiment import Experiment
 from landweave.sample import Image
 
 
+LOOKED_AT = 8
+"""Places whose values are looked at before training; `landweave check` looks at all."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What an experiment trains on, opened and measured once."""
@@ -49,6 +53,7 @@ def gather(experiment: Experiment, folder: Path) -> Material:
 
     dataset, task = open_data(experiment)
     train, validation = dataset.of_split("train"), dataset.of_split("validation")
+    _plausible(dataset, train[:LOOKED_AT])
     known = folder / "contract.json"
     if known.is_file():
         contract = Contract.from_json(checkpoint.read_json(known))
@@ -66,6 +71,15 @@ def gather(experiment: Experiment, folder: Path) -> Material:
         contract,
         templates(dataset, train),
     )
+
+
+def _plausible(dataset: Dataset, indices: Sequence[int]) -> None:
+    """Refuse data whose numbers are clearly in another unit than their sensor's, before anything is learned from it."""
+    from landweave.data.check_values import refuse_implausible
+
+    for i in indices:
+        for stream, image in dataset.read(i).images.items():
+            refuse_implausible(stream, image, str(dataset.file_of(i, stream) or dataset.places[i].name))
 
 
 def _useful(experiment: Experiment, dataset: Dataset, train: Sequence[int]) -> Sequence[int]:
