@@ -207,3 +207,4 @@ def test_real_tiles_have_places_to_measure(real: Path) -> None:
     splits = {s["name"]: s for s in found["splits"]}
     assert splits["random"]["score"] > splits["group"]["score"] + 0.2  # snow, crops: each in one tile only
     assert "score" in splits["block"]
+    assert any("5 groups only" in t and "warning" in t for t in found["says"])

@@ -32,6 +32,8 @@ DRAWS = 3
 HELD_OUT = 0.3
 BINS = 6
 BLOCKS_ACROSS = 8
+FEW_GROUPS = 10
+"""With fewer groups a strict split holds out one or two of them: a warning, not a measure."""
 MUCH = 0.05
 """A random split that scores so much higher than a stricter one flatters."""
 FEWEST = 20
@@ -99,7 +101,7 @@ def leak(
         "seed": seed,
         "distance": {"series": [{"name": "this run", "bins": bins}] if bins else [], "why": why},
         "splits": splits,
-        "says": _words(bins, why, splits, kind, len(found.places)),
+        "says": _words(bins, why, splits, kind, found),
     }
 
 
@@ -286,10 +288,14 @@ def _scores(
 
 
 def _words(
-    bins: Sequence[Mapping[str, float]], why: str, splits: Sequence[Mapping[str, Any]], kind: LabelKind, n: int
+    bins: Sequence[Mapping[str, float]],
+    why: str,
+    splits: Sequence[Mapping[str, Any]],
+    kind: LabelKind,
+    found: Described,
 ) -> list[str]:
     """What was found, and what could not be measured, in sentences."""
-    out = []
+    out, groups = [], len({p.group for p in found.places if p.group})
     if bins:
         near, far = bins[0], bins[-1]
         out.append(
@@ -304,13 +310,18 @@ def _words(
         name = min(strict, key=lambda k: strict[k])
         gap = measured["random"] - strict[name]
         out.append(
-            f"{MODEL}, asked for {TARGETS[kind]} on {n} places: {SCORES[kind]} {measured['random']:.2f} with a random "
-            f"split, {strict[name]:.2f} with one by {name}. "
+            f"{MODEL}, asked for {TARGETS[kind]} on {len(found.places)} places: {SCORES[kind]} "
+            f"{measured['random']:.2f} with a random split, {strict[name]:.2f} with one by {name}. "
             + (
-                f"A random split flatters by {gap:.2f}: believe the stricter number for places elsewhere."
+                f"A random split flatters by {gap:.2f}: the stricter number holds for places elsewhere."
                 if gap > MUCH
                 else "So being near helps little here."
             )
         )
+        if 0 < groups < FEW_GROUPS:
+            out.append(
+                f"There are {groups} group{'s' * (groups > 1)} only, so a strict split holds out one or two of them, "
+                "perhaps with classes that no other has: read its score as a warning, not as a measure."
+            )
     out += [f"A {s['name']} split is not measured: {s['why']}." for s in splits if "why" in s]
     return out
