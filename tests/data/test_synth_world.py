@@ -162,7 +162,7 @@ def test_sensors_confuse_different_pairs() -> None:
 
 
 def test_materials_agree_with_genuine_tiles(real: Path) -> None:
-    """Means over trees and water of the TerraMind tiles, against the spectra and the backscatter of the tables."""
+    """Trees of one genuine tile against reflectance and backscatter of the tables, water against backscatter."""
     from landweave.data import raster
 
     tile = "282D_485L_3_3.tif"

@@ -10,8 +10,8 @@ from landweave.data.synth.fields import F32, F64, U32, noise, normal, rehash
 from landweave.data.synth.params import Params
 from landweave.data.synth.spectra import BANDS, MICROMETRES, SPECTRA
 
-# Clear-sky path reflectance and two-way transmittance of the 13 bands at the top of the atmosphere, rounded from the
-# 6S code (Vermote et al. 1997, IEEE TGRS 35) for a continental aerosol, optical depth 0.15, sun at 40 degrees.
+# Clear-sky path reflectance and two-way transmittance of the 13 bands at the top of the atmosphere, set by hand
+# to the order of a clear continental sky. 6S (Vermote et al. 1997, IEEE TGRS 35) would compute them; it was not run.
 PATH = np.array([105, 80, 48, 27, 22, 18, 16, 13, 12, 6, 1.2, 3, 1.5], np.float32) / 1000
 THROUGH = np.array([0.78, 0.82, 0.86, 0.91, 0.90, 0.92, 0.94, 0.95, 0.96, 0.45, 0.012, 0.94, 0.90], np.float32)
 CLOUD = np.array([650, 640, 630, 640, 645, 650, 655, 655, 655, 600, 350, 450, 340], np.float32) / 1000

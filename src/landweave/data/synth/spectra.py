@@ -1,7 +1,8 @@
 """What the synthetic land is made of: materials with reflectance, a seasonal curve and radar backscatter.
 
-Reflectances are rounded band averages in the 13 bands of Sentinel-2, typical of the curves that the cited sources
-publish; they were not resampled from library files. Checks against genuine imagery are in the tests. Sources:
+Numbers are round and set by hand, as such curves and levels are generally known. The cited works are where to check
+them: no number was copied or resampled from a library file, and a [n] beside a row names the work that covers such a
+material, not the origin of its digits. Only [4] was measured for this table. Tests hold trees and water against it.
 
 [1] Kokaly et al. 2017, USGS Spectral Library Version 7, USGS Data Series 1035 (soil, sand, rock, snow, dry grass).
 [2] Meerdink et al. 2019, The ECOSTRESS spectral library version 1.0, Remote Sens. Environ. 230 (trees, grass, water,
