@@ -54,6 +54,7 @@ class Scorer:
         self.scored = list(range(len(task.legend))) if scored is None else list(scored)
         K = len(task.legend)
         self.found: Confusion | MultiLabel = MultiLabel(K) if task.kind == "multilabel" else Confusion(K)
+        self.true = np.zeros(K, np.int64)
 
     def add(self, label: Label, probabilities: Tensor) -> None:
         """Count a batch: probabilities B K, or B K h w, which are brought to the label's H W."""
@@ -66,8 +67,10 @@ class Scorer:
         if isinstance(self.found, MultiLabel):
             counts = np.zeros(len(self.task.legend), bool)
             counts[self.scored] = True
+            self.true += (values.astype(bool) & known).sum(0)
             self.found.update(values, answers, known & counts)
         else:
+            self.true += np.bincount(values[known].astype(np.int64), minlength=len(self.true))
             self.found.update(values, answers.argmax(1), known & np.isin(values, self.scored))
 
     def add_place(self, label: Label, probabilities: Tensor, index: int) -> None:
@@ -80,8 +83,9 @@ class Scorer:
         import torch.distributed as dist
 
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, self.found)
-        self.found = reduce(lambda a, b: a.merge(b), parts)
+        dist.all_gather_object(parts, (self.found, self.true))
+        self.found = reduce(lambda a, b: a.merge(b), [found for found, _ in parts])
+        self.true = sum(true for _, true in parts)
 
     @property
     def n(self) -> int:
@@ -89,8 +93,8 @@ class Scorer:
         return self.found.n
 
     def support(self) -> list[int]:
-        """How often each class is true."""
-        return [int(n) for n in self.found.support]
+        """How often each class is true, scored or not."""
+        return [int(n) for n in self.true]
 
     def scores(self) -> dict[str, float]:
         """Averaged scores by name."""
