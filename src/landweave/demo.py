@@ -70,7 +70,7 @@ def run_demo(
     for name, folder in runs.items():
         step(f"{name}: scores on the test places", _command("evaluate", folder))
     best = runs["mosaic-1"]
-    s2, s1 = scene / "scene" / "S2.tif", scene / "scene" / "S1.tif"
+    s2, s1 = scene / "scene" / "S2.tif", scene / "scene" / "S1_GRD.tif"
     step(
         "a map and a page",
         _command("map", best, "--image", f"s2-l2a={s2}", "--image", f"s1-grd-sigma0={s1}", "--out", best / "map.tif"),

@@ -204,7 +204,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     wide = max(len(k) for k in result["scores"])
     present = int(result["scores"]["n_present"])
     what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
-    yield f"{what}, split {result['split']}: {result['n_places']} places, {result['n']} labels, {present} classes present"
+    counts = f"{result['n_places']} places, {result['n']} labels, {present} classes present"
+    yield f"{what}, split {result['split']}: {counts}"
     yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
     for key in (k for k in result["scores"] if k not in COUNTS):
         cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]

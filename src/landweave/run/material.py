@@ -14,7 +14,6 @@ from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.sample import Image
 
-
 LOOKED_AT = 8
 """Places whose values are looked at before training; `landweave check` looks at all."""
 

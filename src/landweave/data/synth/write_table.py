@@ -55,7 +55,7 @@ def write_table(out: Path, world: World, *, places: int, size: int = SIZE, progr
     for i in range(places):
         name, split, place = table_place(world.seed, i, size=size)
         folder = f"places/{name}"
-        _write_rasters(out / folder, world, place)
+        _write_rasters(out / folder, place, cubes(world, place))
         when = place.day.isoformat()
         rows.append(
             {
@@ -74,7 +74,7 @@ def write_table(out: Path, world: World, *, places: int, size: int = SIZE, progr
         )
         if progress:
             progress(i + 1, places + 1)
-    _write_rasters(out / "scene", world, scene(world.seed))
+    _write_scene(out / "scene", world)
     _write_legend(out / "scene" / "legend.yaml")
     _write_parquet(out / "places.parquet", rows)
     if progress:
@@ -88,10 +88,17 @@ def scene(seed: int, *, size: int = SCENE) -> Spot:
     return spot(tile, corner.left + 93_500, corner.top - 93_500, size, seen_on(seed, tile))
 
 
-def _write_rasters(folder: Path, world: World, place: Spot) -> None:
-    names = {"S2": _BANDS, "S1": ("VV", "VH"), "DEM": ("elevation",), "LULC": ()}
+def _write_scene(folder: Path, world: World) -> None:
+    """The rasters of the larger place, and its radar once more as sigma nought, which BigEarthNet models read."""
+    place = scene(world.seed)
+    ellipsoid = to_db(place.view(world).radar(place.of_year, flattened=False))
+    _write_rasters(folder, place, {**cubes(world, place), "S1_GRD": ellipsoid})
+
+
+def _write_rasters(folder: Path, place: Spot, values_of: dict[str, Any]) -> None:
+    names = {"S2": _BANDS, "S1": ("VV", "VH"), "S1_GRD": ("VV", "VH"), "DEM": ("elevation",), "LULC": ()}
     nodata = {"S2": 0.0, "LULC": 0.0}
-    for stem, values in cubes(world, place).items():
+    for stem, values in values_of.items():
         raster.write(
             folder / f"{stem}.tif", values, place.grid, nodata=nodata.get(stem), descriptions=names[stem],
             compress="deflate", predictor=3 if values.dtype.kind == "f" else 2, interleave="band",
