@@ -34,7 +34,7 @@ floors: $(STAMP) ## a room imports only from lower ones
 	$(RUN)lint-imports
 
 tests: $(STAMP) ## pytest, two processes
-	$(RUN)pytest -n 2 --dist loadgroup
+	$(RUN)pytest -n 2 --dist loadfile
 
 evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (resumable; writes evidence/NAME.json)
 	$(RUN)python -m evidence.$(subst -,_,$(NAME))

@@ -124,6 +124,7 @@ def _data(first: str, changes: Sequence[str] | None) -> Any:
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
     places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 160,
+    epochs: Annotated[int, typer.Option(help="Epochs of both trainings.")] = 8,
     json_: Json = "",
 ) -> None:
     """The whole way on a synthetic world.
@@ -135,7 +136,7 @@ def demo(
     def command(words: Sequence[str]) -> None:
         app(list(words), prog_name="landweave", standalone_mode=False)
 
-    _emit(run_demo(out, places=places, say=lambda t: _say(t, json_), command=command), json_)
+    _emit(run_demo(out, places=places, epochs=epochs, say=lambda t: _say(t, json_), command=command), json_)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from typing import Any
 from landweave.errors import RunError
 
 STREAMS = "data.streams=[s2-l2a:B02+B03+B04+B08+B11, s1-grd-sigma0]"
-LEARN = ("train.epochs=10", "train.batch_size=32", "method.encoder.name=resnet10t", "data.fraction=0.1")
+LEARN = ("train.batch_size=32", "method.encoder.name=resnet10t", "data.fraction=0.1")
 
 
 def _command(*words: str | Path) -> list[str]:
@@ -24,13 +24,14 @@ def _command(*words: str | Path) -> list[str]:
 
 
 def run_demo(
-    out: Path, *, places: int, say: Callable[[str], None], command: Callable[[Sequence[str]], None]
+    out: Path, *, places: int, epochs: int, say: Callable[[str], None], command: Callable[[Sequence[str]], None]
 ) -> dict[str, Any]:
     """Run every step; what is done already is not done again.
 
     Args:
         out: the folder for everything.
         places: how many places the world has.
+        epochs: how long both methods learn.
         say: told what is being done.
         command: runs one command of landweave, given as its words.
 
@@ -65,7 +66,10 @@ def run_demo(
     packed = ("data.kind=pack", f"data.path={store}", "data.task=labels", STREAMS)
     step(
         "two methods learn from a tenth of the labels, side by side",
-        *(_command("train", name, *packed, *LEARN, "--out", folder) for name, folder in runs.items()),
+        *(
+            _command("train", name, *packed, *LEARN, f"train.epochs={epochs}", "--out", folder)
+            for name, folder in runs.items()
+        ),
     )
     for name, folder in runs.items():
         step(f"{name}: scores on the test places", _command("evaluate", folder))

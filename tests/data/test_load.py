@@ -16,6 +16,7 @@ import torch
 from fake import STREAMS, Fake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_stats import Given
 from test_store import same
 
 from landweave.data import load
@@ -178,6 +179,10 @@ def test_templates_of_every_stream() -> None:
     with pytest.raises(DataError, match="none of the 1 places has s1-rtc-gamma0") as caught:
         templates(dataset, [1])
     assert "data.streams=[s2-l2a,dem]" in str(caught.value)
+    apart = Given([{"s2-l2a": found["s2-l2a@10"], "s2-l2a@15": found["s2-l2a@20"]}] * 2)
+    assert list(templates(Chosen(apart, [StreamChoice.parse("s2-l2a:B02")]), [0, 1])) == ["s2-l2a"]
+    with pytest.raises(DataError, match="none of the 2 places has"):
+        templates(Chosen(apart, [StreamChoice.parse("s2-l2a:B12")]), [0, 1])
     alone = next(iter(batches(dataset, [1], batch_size=1, like=found)))
     assert not alone.images["s1-rtc-gamma0"].sensor_seen.any()
 

@@ -117,6 +117,11 @@ def test_a_rare_sensor_is_found_and_an_absent_one_named() -> None:
     with pytest.raises(DataError, match="no training places"):
         measure(Given(images), [])
     unseen = replace(other, dates_seen=other.dates_seen & False)
+    small = Image.of("rgb", "RGB", np.ones((3, 2, 2)))
+    assert contract_of(Given([{"rgb": unseen}, {"rgb": unseen}, {"rgb": small}]), range(3)).streams["rgb"].size == (
+        2,
+        2,
+    )
     with pytest.raises(DataError, match="rgb"):
         measure(Given([{"dem": some, "rgb": unseen}]), [0])
 

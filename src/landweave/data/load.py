@@ -90,25 +90,29 @@ def batches(
 def templates(dataset: Dataset, indices: Sequence[int]) -> dict[str, Image]:
     """One example image of each stream, for `batches(like=...)`: reads places until each was met.
 
-    A stream none of whose bands was chosen is not looked for.
+    A stream none of whose bands was chosen is not looked for, as long as another of its sensor has some.
 
     Raises:
         DataError: none of the places has a stream.
     """
-    wanted, found = list(dataset.streams), dict[str, Image]()
+    found: dict[str, Image] = {}
+    empty: set[str] = set()
     for i in indices:
         images = dataset.read(i).images
         found |= {k: im for k, im in images.items() if k not in found}
-        if isinstance(dataset, Chosen) and set(wanted) - found.keys():
-            before = dataset.base.read(i).images
-            wanted = [s for s in wanted if s in images or s not in before]
-        if not set(wanted) - found.keys():
-            return {s: found[s] for s in wanted}
-    lacking = [s for s in wanted if s not in found]
+        if isinstance(dataset, Chosen) and set(dataset.streams) - found.keys():
+            empty |= dataset.base.read(i).images.keys() - images.keys()
+        sensors = {s.partition("@")[0] for s in found}
+        if all(s in found or (s in empty and s.partition("@")[0] in sensors) for s in dataset.streams):
+            return {s: found[s] for s in dataset.streams if s in found}
+    lacking = [s for s in dataset.streams if s not in found]
+    there = dict.fromkeys(s.partition("@")[0] for s in found)
     raise DataError(
         f"none of the {len(indices)} places has {', '.join(lacking)}",
         where=dataset.where,
-        fix=f"choose other sensors: data.streams=[{','.join(dict.fromkeys(s.partition('@')[0] for s in found))}]",
+        fix=f"choose other sensors: data.streams=[{','.join(there)}]"
+        if there
+        else "choose other bands in data.streams",
     )
 
 
