@@ -150,10 +150,15 @@ class Loader:
             collate_fn=_as_it_is,
             multiprocessing_context=self.start,
         )
-        for sent in loader:
-            if isinstance(sent, LandweaveError):
-                raise sent
-            yield sent.unpack(pin=pin)
+        pass_ = iter(loader)
+        try:
+            for sent in pass_:
+                if isinstance(sent, LandweaveError):
+                    raise sent
+                yield sent.unpack(pin=pin)
+        finally:
+            # an error or a break ends the workers now: else they live as long as the traceback, and are forked along
+            pass_._shutdown_workers()  # type: ignore[attr-defined]
 
 
 # ---- the order
