@@ -102,3 +102,20 @@ def test_written_yaml_reads_back_equal(tmp_path: Path) -> None:
     whole = Whole(name="ä", part=Far(steps=(3, 1)), rate=1e-5)
     raw, lines = read_yaml(write(tmp_path, to_yaml(whole)))
     assert parse(Whole, raw, lines=lines) == whole
+
+
+class Inner(Config):
+    stem: str = "own"
+    name: str = "a"
+
+
+class Outer(Config):
+    inner: Inner = Inner(name="b")
+    part: Annotated[Near | Far, Field(discriminator="kind")] = Near(batch_size=7)
+
+
+def test_what_is_not_given_keeps_the_default_of_the_field_not_of_the_class() -> None:
+    got = parse(Outer, {"inner": {"stem": "small"}, "part": {}})
+    assert got.inner == Inner(stem="small", name="b")
+    assert got.part == Near(batch_size=7)
+    assert parse(Outer, {"part": {"kind": "far"}}).part == Far()

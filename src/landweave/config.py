@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from landweave.errors import ConfigError, did_you_mean, listed
 
@@ -20,9 +20,31 @@ Lines = dict[tuple[str | int, ...], int]
 
 
 class Config(BaseModel):
-    """Base of every setting: frozen, and closed to keys that it does not know."""
+    """Base of every setting: frozen, and closed to keys that it does not know.
+
+    Settings inside settings are laid on the default of their field, not on their class's: a method whose encoder is a
+    ResNet-34 keeps it when only `encoder.stem` is given. Another `kind` starts from that kind's own defaults.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_own_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {name: f.default.model_dump() for name, f in cls.model_fields.items() if isinstance(f.default, BaseModel)}
+        return {k: _lay(own[k], v) if k in own and isinstance(v, Mapping) else v for k, v in given.items()}
+
+
+def _lay(own: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if given.get("kind", own.get("kind")) != own.get("kind"):
+        return given
+    both = {
+        k: _lay(own[k], v) if isinstance(own.get(k), Mapping) and isinstance(v, Mapping) else v
+        for k, v in given.items()
+    }
+    return {**own, **both}
 
 
 Model = TypeVar("Model", bound=BaseModel)

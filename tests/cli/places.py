@@ -80,4 +80,23 @@ def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[
     )
 
 
-TINY = ("method.encoder.name=resnet10t", "train.epochs=2", "train.batch_size=8", "train.accelerator=cpu")
+def call(*words: object) -> str:
+    """The same command in this process, where the learning libraries are loaded already; gives what it prints."""
+    from typer.testing import CliRunner
+
+    from landweave.__main__ import app
+
+    done = CliRunner().invoke(app, [str(w) for w in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+TINY = (
+    "method.encoder.name=test_resnet",
+    "method.decoder.channels=[32,32,16,16,8]",
+    "train.epochs=2",
+    "train.batch_size=8",
+    "train.accelerator=cpu",
+)

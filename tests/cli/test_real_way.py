@@ -9,16 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.places import run
+from tests.cli.places import TINY, call, run
 
 TEST_TILE = "433D_629L_3_1"
 OTHERS = ("282D_485L_3_3", "38D_378R_2_3", "637U_59R_1_3")
-
-
-def ok(*words: object) -> str:
-    done = run(*words)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def images(tiles: Path, name: str) -> tuple[str, ...]:
@@ -29,7 +23,7 @@ def cut(tiles: Path, table: Path, *offset: str) -> None:
     for i, name in enumerate((*OTHERS, TEST_TILE)):
         more = ("--split", "test", *offset) if name == TEST_TILE else ("--split", "validation" if i == 0 else "train")
         label = ("--label", f"lulc={tiles}/LULC/{name}.tif", "--legend", tiles / "legend.yaml", "--size", "56")
-        ok("tile", *images(tiles, name), *label, *more, *(("--append",) if i else ()), "--out", table)
+        call("tile", *images(tiles, name), *label, *more, *(("--append",) if i else ()), "--out", table)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +35,9 @@ def tiles(real: Path) -> Path:
 def trained(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("way")
     cut(tiles, folder / "places.parquet", "--offset", "s2-l2a=-1000")
-    ok("pack", folder / "places.parquet", folder / "store")
-    data = ("data.kind=pack", f"data.path={folder / 'store'}", "train.epochs=2", "method.encoder.name=resnet10t")
-    ok("train", "segment", *data, "--out", folder / "run")
+    call("pack", folder / "places.parquet", folder / "store")
+    data = ("data.kind=pack", f"data.path={folder / 'store'}", *TINY)
+    call("train", "segment", *data, "--out", folder / "run")
     return folder / "run"
 
 
@@ -59,7 +53,7 @@ def test_check_finds_the_offset_tile_and_no_other(tiles: Path, tmp_path: Path) -
 
 
 def test_evaluate_scores_only_classes_that_training_had(trained: Path) -> None:
-    text = ok("evaluate", trained, "--product", "the tiles' LULC product")
+    text = call("evaluate", trained, "--product", "the tiles' LULC product")
     found = json.loads((trained / "evaluation-test.json").read_text())
     trained_on = {c["name"] for c in found["classes"] if c["trained"]}
     absent = {c["name"] for c in found["classes"] if c["support"] and not c["trained"]}
@@ -75,7 +69,7 @@ def test_the_map_lines_up_and_carries_its_colours_and_names(trained: Path, tiles
     import rasterio
 
     out = trained / "map.tif"
-    ok("map", trained, *images(tiles, TEST_TILE), "--offset", "s2-l2a=-1000", "--out", out)
+    call("map", trained, *images(tiles, TEST_TILE), "--offset", "s2-l2a=-1000", "--out", out)
     with rasterio.open(out) as m, rasterio.open(tiles / "S2L2A" / f"{TEST_TILE}.tif") as image:
         assert m.crs == image.crs
         assert m.transform == image.transform
@@ -93,8 +87,8 @@ def test_the_map_lines_up_and_carries_its_colours_and_names(trained: Path, tiles
 
 
 def test_the_page_is_one_file_and_says_agreement(trained: Path, tiles: Path) -> None:
-    ok("evaluate", trained, "--product", "the tiles' LULC product")
-    ok("report", trained)
+    call("evaluate", trained, "--product", "the tiles' LULC product")
+    call("report", trained)
     page = (trained / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page), "nothing is loaded from elsewhere"
     for text in ("majority class", "random forest on pixel bands", "agreement", "not skill", "Confusion"):

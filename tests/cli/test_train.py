@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from tests.cli.places import TINY, run, write_table
+from tests.cli.places import TINY, call, run, write_table
 
 EPOCHS = 4
 
@@ -35,8 +35,7 @@ def rows(run_folder: Path) -> list[dict[str, float]]:
 @pytest.fixture(scope="module")
 def whole(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "run"
-    done = run(*words(table, out))
-    assert done.returncode == 0, done.stderr
+    call(*words(table, out))
     return out
 
 
@@ -73,16 +72,13 @@ def test_it_learns(whole: Path) -> None:
 
 
 def test_the_kept_yaml_repeats_the_run(whole: Path, tmp_path: Path) -> None:
-    done = run("train", whole / "experiment.yaml", "--out", tmp_path / "again")
-    assert done.returncode == 0, done.stderr
+    call("train", whole / "experiment.yaml", "--out", tmp_path / "again")
     same(whole, tmp_path / "again")
 
 
 def test_a_finished_run_is_not_done_again(whole: Path, table: Path) -> None:
     before = (whole / "config.json").stat().st_mtime_ns
-    done = run(*words(table, whole))
-    assert done.returncode == 0
-    assert "finished already" in done.stdout
+    assert "finished already" in call(*words(table, whole))
     assert (whole / "config.json").stat().st_mtime_ns == before
 
 
@@ -108,10 +104,9 @@ def test_kill_9_and_the_same_command_end_as_if_nothing_had_happened(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "config.json").exists(), "it had finished already"
-    done = run(*words(table, out))
-    assert done.returncode == 0, done.stderr
+    text = call(*words(table, out))
     if moment == "later epoch":
-        assert "going on from the training state" in done.stdout
+        assert "going on from the training state" in text
     same(whole, out)
 
 
