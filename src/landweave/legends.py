@@ -10,9 +10,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from landweave.errors import ConfigError, DataError, listed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 UNKNOWN = 255
 """What stands in an integer label raster (and in the maps we write) where no class is known."""
@@ -79,6 +83,38 @@ class Legend:
         index = {c.value: i for i, c in enumerate(self.classes)}
         index |= {source: index[target] for source, target in self.merge}
         return index | dict.fromkeys(self.ignored, UNKNOWN)
+
+    def encode(self, codes: NDArray[Any], *, where: str = "") -> NDArray[np.uint8]:
+        """File values of any shape as class indices, `UNKNOWN` for the ignored ones.
+
+        Raises:
+            DataError: a code is NaN, or stands neither among the classes nor among the ignored.
+        """
+        import numpy as np
+
+        if np.issubdtype(codes.dtype, np.floating):
+            whole = np.isfinite(codes) & (codes == np.round(codes))
+            if not whole.all():
+                what = "NaN" if not np.isfinite(codes).all() else "fractions"
+                raise DataError(
+                    f"label has {what} at {int((~whole).sum())} of {codes.size} pixels",
+                    where=where,
+                    fix="write whole class values; where none is known, one that the legend lists under `ignore`",
+                )
+            codes = codes.astype(np.int64)
+        table = self.table()
+        found, inverse = np.unique(codes, return_inverse=True)
+        outside = [int(v) for v in found if int(v) not in table]
+        if outside:
+            raise DataError(
+                f"label value {', '.join(map(str, outside[:8]))} is not in legend {self.name} "
+                f"(values {', '.join(map(str, sorted(table)[:24]))})",
+                where=where,
+                fix="add the class to the legend, or list the value under `ignore`",
+            )
+        lookup = np.array([table[int(v)] for v in found], np.uint8)
+        encoded: NDArray[np.uint8] = lookup[inverse].reshape(codes.shape)
+        return encoded
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the same keys as a legend file."""

@@ -236,28 +236,7 @@ class Label:
         import numpy as np
         import torch
 
-        if np.issubdtype(codes.dtype, np.floating):
-            whole = np.isfinite(codes) & (codes == np.round(codes))
-            if not whole.all():
-                what = "NaN" if not np.isfinite(codes).all() else "fractions"
-                raise DataError(
-                    f"label has {what} at {int((~whole).sum())} of {codes.size} pixels",
-                    where=where,
-                    fix="write whole class values; where none is known, one that the legend lists under `ignore`",
-                )
-            codes = codes.astype(np.int64)
-        table = legend.table()
-        found, inverse = np.unique(codes, return_inverse=True)
-        outside = [int(v) for v in found if int(v) not in table]
-        if outside:
-            raise DataError(
-                f"label value {', '.join(map(str, outside[:8]))} is not in legend {legend.name} "
-                f"(values {', '.join(map(str, sorted(table)[:24]))})",
-                where=where,
-                fix="add the class to the legend, or list the value under `ignore`",
-            )
-        lookup = np.array([table[int(v)] for v in found], np.uint8)
-        values = torch.from_numpy(np.ascontiguousarray(lookup[inverse].reshape(codes.shape)))
+        values = torch.from_numpy(np.ascontiguousarray(legend.encode(codes, where=where)))
         return cls("map", values, values != UNKNOWN, legend, grid)
 
     def unknown(self) -> Label:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,7 +138,35 @@ def refuse_implausible(stream: str, image: Image, where: str) -> None:
     Raises:
         DataError: naming `where` and the fix.
     """
-    for finding in findings(stream, values_of(image)):
+    _refuse(stream, values_of(image), where)
+
+
+def refuse_numbers(
+    stream: str,
+    bands: Sequence[str],
+    data: NDArray[Any],
+    seen: NDArray[np.bool_],
+    *,
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    where: str,
+) -> None:
+    """As `refuse_implausible`, of raw numbers C H W (`seen` C or 1, H W; scale and offset C), without torch.
+
+    Raises:
+        DataError: naming `where` and the fix.
+    """
+    C, H, W = data.shape
+    step = max(1, int(np.ceil((H * W / _MOST) ** 0.5)))
+    raw = data[:, ::step, ::step].reshape(C, -1)
+    unit = raw.astype(np.float32) * scale[:, None] + offset[:, None]
+    known = np.broadcast_to(seen, data.shape)[:, ::step, ::step].reshape(C, -1)
+    floating = bool(np.issubdtype(raw.dtype, np.floating))
+    _refuse(stream, [Values(tuple(bands), unit, known, raw == 0, floating)], where)
+
+
+def _refuse(stream: str, dates: Sequence[Values], where: str) -> None:
+    for finding in findings(stream, dates):
         if finding.wrong:
             raise DataError(f"{stream}: {finding.what}", where=where, fix=finding.fix)
 

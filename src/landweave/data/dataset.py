@@ -62,6 +62,13 @@ class Dataset(abc.ABC):
             DataError: naming the file.
         """
 
+    def look(self, index: int) -> None:  # noqa: B027  (optional: a packed store has no file to look at)
+        """Read a place's files without building tensors, so that a bad one shows before torch has been loaded.
+
+        Raises:
+            DataError: as `read`.
+        """
+
     @abc.abstractmethod
     def classes(self, index: int, task: str) -> tuple[int, ...] | None:
         """Class indices present at a place, without reading images where the index knows them; None if unknown."""
@@ -123,6 +130,10 @@ class Chosen(Dataset):
         if not self.places[index].labelled:
             labels = {k: v.unknown() for k, v in labels.items()}
         return replace(sample, images=self._narrow(images), labels=labels)
+
+    def look(self, index: int) -> None:
+        """As the base."""
+        self.base.look(index)
 
     def _narrow(self, images: dict[str, Image]) -> dict[str, Image]:
         """Keep the chosen bands of each sensor; a stream none of whose bands is chosen goes."""

@@ -28,7 +28,13 @@ from pydantic import Field
 from landweave.data import table_images as images
 from landweave.data.dataset import DataConfig, Dataset, Place, Task
 from landweave.data.table_index import places_of, tasks_of
-from landweave.data.table_labels import read_label, require_label_ground, require_one_ground, unknown_label
+from landweave.data.table_labels import (
+    read_codes,
+    read_label,
+    require_label_ground,
+    require_one_ground,
+    unknown_label,
+)
 from landweave.data.table_rows import LABEL, WINDOW, Rows, read_rows, write_table
 from landweave.errors import ConfigError, DataError, listed
 from landweave.grid import Bounds, Grid
@@ -162,6 +168,22 @@ class PlaceTable(Dataset):
         image, finest = min(found.values(), key=lambda f: _pixel(f[0]))
         labels = {task: self._label(index, task, image.grid, finest) for task in self.tasks}
         return Sample({s: im for s, (im, _) in found.items()}, labels, place.name, place.group)
+
+    def look(self, index: int) -> None:
+        """See `Dataset.look`."""
+        grids: dict[Path, Grid] = {}
+        for column in self.rows.streams:
+            if self.rows.cells(column, index):
+                grids |= images.look(self._source(index, column), self.offsets)
+        if grids:
+            require_one_ground(grids)
+        bounds, crs = self.bounds(index)
+        for task, kind in self.tasks.items():
+            cell = self.rows.text(LABEL + task, index)
+            if kind.kind == "map" and cell:
+                path = self._path(cell)
+                codes, legend, _ = read_codes(path, kind.legend, bounds=bounds, crs=crs)
+                legend.encode(codes, where=str(path))
 
     def _label(self, index: int, task: str, grid: Any, finest: Path) -> Label:
         from landweave.sample import Label

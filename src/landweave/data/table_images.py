@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landweave.data import raster
+from landweave.data.check_values import refuse_numbers
 from landweave.errors import ConfigError, DataError, GridError, MissingDataError, listed
 from landweave.grid import Bounds, Grid, Window
 from landweave.sensors import Sensor, sensor
@@ -217,6 +218,21 @@ def read_images(source: Source, offsets: Mapping[str, float]) -> dict[str, tuple
         image = Image.of(stream, first.bands, data, grid=first.grid, days=source.days, pixels_seen=seen)
         out[stream] = (_calibrated(image, layers), first.path)
     return out
+
+
+def look(source: Source, offsets: Mapping[str, float]) -> dict[Path, Grid]:
+    """Read all files of a cell as `read_images` does, but keep their grids only: no tensor is built.
+
+    Raises:
+        DataError: as `read_images`, and for values that are clearly in another unit than the sensor's.
+    """
+    found: dict[Path, Grid] = {}
+    for date, files in enumerate(by_date(source)):
+        for stream, layer in _layers(files, source, date, offsets).items():
+            numbers = {"scale": layer.scale, "offset": layer.offset}
+            refuse_numbers(stream, layer.bands, layer.data, layer.valid, **numbers, where=str(layer.path))
+            found[layer.path] = layer.grid
+    return found
 
 
 def _calibrated(image: Image, layers: Sequence[_Layer]) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from landweave.data.table_images import TOLERANCE, short, window_on
 from landweave.errors import DataError, GridError
@@ -13,21 +13,22 @@ from landweave.grid import Bounds, Grid
 from landweave.legends import Legend
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from landweave.sample import Label
 
 
-def read_label(path: Path, legend: Legend, *, bounds: Bounds | None = None, crs: str = "") -> Label:
-    """Read a label raster, or the part that bounds cover.
-
-    Pixels of the file's nodata value (unless that is a class of the legend) and those beyond the raster are unknown.
+def read_codes(
+    path: Path, legend: Legend, *, bounds: Bounds | None = None, crs: str = ""
+) -> tuple[NDArray[Any], Legend, Grid]:
+    """A label raster in its own codes, the legend with a further ignored code where nodata asks for one, and its grid.
 
     Raises:
-        DataError: not exactly one band, NaN, or a value outside the legend; naming the file.
+        DataError: not exactly one band; naming the file.
     """
     import numpy as np
 
     from landweave.data import raster
-    from landweave.sample import Label
 
     pixels = raster.read(path, window=window_on(path, bounds, crs))
     if pixels.header.count != 1:
@@ -44,11 +45,24 @@ def read_label(path: Path, legend: Legend, *, bounds: Bounds | None = None, crs:
     if nodata is not None and nodata not in {c.value for c in legend.classes}:
         unknown |= np.isnan(codes) if np.isnan(nodata) else codes == nodata
     if not unknown.any():
-        return Label.of_map(codes, legend, grid=pixels.grid, where=str(path))
+        return codes, legend, pixels.grid
     filler = max(int(np.nanmax(np.where(unknown, -1, codes.astype(np.float64)))), *legend.table()) + 1
     whole = np.where(unknown, filler, codes.astype(np.float64))
-    widened = replace(legend, ignored=(*legend.ignored, filler))
-    return replace(Label.of_map(whole, widened, grid=pixels.grid, where=str(path)), legend=legend)
+    return whole, replace(legend, ignored=(*legend.ignored, filler)), pixels.grid
+
+
+def read_label(path: Path, legend: Legend, *, bounds: Bounds | None = None, crs: str = "") -> Label:
+    """Read a label raster, or the part that bounds cover.
+
+    Pixels of the file's nodata value (unless that is a class of the legend) and those beyond the raster are unknown.
+
+    Raises:
+        DataError: not exactly one band, NaN, or a value outside the legend; naming the file.
+    """
+    from landweave.sample import Label
+
+    codes, widened, grid = read_codes(path, legend, bounds=bounds, crs=crs)
+    return replace(Label.of_map(codes, widened, grid=grid, where=str(path)), legend=legend)
 
 
 def unknown_label(legend: Legend, grid: Grid) -> Label:

@@ -14,8 +14,8 @@ from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.sample import Image
 
-LOOKED_AT = 8
-"""Places whose values are looked at before training; `landweave check` looks at all."""
+LOOKED_AT = 64
+"""Places whose files are looked at before torch is loaded; `landweave check` looks at all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def gather(experiment: Experiment, folder: Path) -> Material:
 
     dataset, task = open_data(experiment)
     train, validation = dataset.of_split("train"), dataset.of_split("validation")
-    _plausible(dataset, train[:LOOKED_AT])
+    for i in (*train, *validation)[:LOOKED_AT]:
+        dataset.look(i)
+    _plausible(dataset, train[:8])
     known = folder / "contract.json"
     if known.is_file():
         contract = Contract.from_json(checkpoint.read_json(known))
