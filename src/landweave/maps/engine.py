@@ -26,7 +26,7 @@ from landweave.legends import UNKNOWN
 from landweave.maps import qml
 from landweave.maps.cog import CACHE_MIB, Writer
 from landweave.maps.job import Job, Predictor, Progress
-from landweave.maps.sources import Sources, open_sources
+from landweave.maps.sources import Sources, look, open_sources
 from landweave.maps.strips import Layout, lay_out
 from landweave.maps.windows import Axis, axis
 
@@ -137,6 +137,8 @@ def map_scene(
         for part in (p for s in sources.sources for p in s.parts):
             if path.resolve() == Path(part.path).resolve():
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
+        for source in sources.sources:
+            look(source)
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
         job = Job(run, layout, *axes, batch_size, memory, progress, probabilities)

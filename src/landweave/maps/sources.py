@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from math import cos, radians
 from pathlib import Path
 
+import numpy as np
+
 from landweave.contract import Contract, StreamContract
-from landweave.data import table_images
+from landweave.data import raster, table_images
+from landweave.data.check_values import refuse_numbers
 from landweave.data.raster import Header, header, lonlat
 from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError, listed
-from landweave.grid import Grid
+from landweave.grid import Grid, Window
 from landweave.sensors import Sensor, sensor
 
 RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg")
 METRES_A_DEGREE = 111_320.0
+LOOK = 256
+"""Side in pixels of what is looked at before anything heavy is loaded."""
 SAME_PIXEL = 0.1
 """Pixel sizes that differ by less than this share count as the one that the model was trained on."""
 
@@ -255,6 +260,21 @@ def _source(row: Sensor, files: list[_File], grid: Grid, mine: StreamContract, r
     dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
     stream = f"{row.name}@{metres(grid):.4g}" if many else row.name
     return Source(stream, tuple(bands), tuple(parts), grid, dtype, tuple(scale), tuple(offset))
+
+
+def look(source: Source) -> None:
+    """Read the middle of the first file, without torch, so that values of another unit are refused in a second.
+
+    Raises:
+        DataError: as `landweave.data.check_values.refuse_numbers`, or the file cannot be read.
+    """
+    part, (H, W) = source.parts[0], source.grid.shape
+    side = Window(max(0, H // 2 - LOOK // 2), max(0, W // 2 - LOOK // 2), min(H, LOOK), min(W, LOOK))
+    pixels, n = raster.read(part.path, bands=part.at, window=side), len(part.at)
+    scale, offset = (np.asarray(v[:n], np.float32) for v in (source.scale, source.offset))
+    refuse_numbers(
+        source.stream, source.bands[:n], pixels.data, pixels.valid, scale=scale, offset=offset, where=part.path
+    )
 
 
 def metres(grid: Grid) -> float:
