@@ -40,10 +40,10 @@ def demo(scratch: Path) -> dict[str, Any]:
     landweave("demo", "--out", out, "--json", out.with_suffix(".json"))
     done = json.loads(out.with_suffix(".json").read_text())
     scores = {}
-    for name in ("mosaic-1", "supervised"):
+    for name, shown in (("mosaic-1", "micro_f1"), ("supervised", "micro_f1"), ("segment", "miou_existing")):
         found = json.loads((out / name / "evaluation-test.json").read_text())
         rows = {"this run": found["scores"], **{k: v["scores"] for k, v in found["references"].items()}}
-        scores[name] = {k: {m: round(s[m], 4) for m in ("micro_f1", "macro_f1")} for k, s in rows.items()}
+        scores[name] = {k: {m: round(s[m], 4) for m in (shown, "macro_f1")} for k, s in rows.items()}
     return {"seconds": done["seconds"], "steps": done["steps"], "scores": scores}
 
 

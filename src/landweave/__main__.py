@@ -123,8 +123,8 @@ def _data(first: str, changes: Sequence[str] | None) -> Any:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
-    places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 160,
-    epochs: Annotated[int, typer.Option(help="Epochs of both trainings.")] = 8,
+    places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 200,
+    epochs: Annotated[int, typer.Option(help="Epochs of mosaic-1; the others have more.")] = 9,
     json_: Json = "",
 ) -> None:
     """The whole way on a synthetic world.

@@ -20,3 +20,4 @@ def test_the_demo_makes_what_it_names(tmp_path: Path) -> None:
         assert (out / name / "report.html").is_file()
         scores = json.loads((out / name / "evaluation-test.json").read_text())
         assert {"training prevalence", "random forest on band statistics"} == set(scores["references"])
+    assert (out / "segment" / "map.tif").is_file()
