@@ -3,7 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first Python that runs and is new enough (a version manager may offer names that do not run).
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 UV_VERSION := 0.13.8
 UV := $(shell command -v uv || echo .tools/bin/uv)
 RUN := .venv/bin/
@@ -52,7 +54,7 @@ clean: ## remove what was built here
 
 .tools/bin/uv:
 	@command -v uv >/dev/null && mkdir -p .tools/bin && ln -sf "$$(command -v uv)" .tools/bin/uv || { \
-		"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "landweave needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'; \
+		test -n "$(PYTHON)" || { echo "landweave needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }; \
 		"$(PYTHON)" -m venv .tools; \
 		.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 
