@@ -60,6 +60,6 @@ clean: ## remove what was built here
 
 $(STAMP): pyproject.toml requirements.lock | .tools/bin/uv
 	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	VIRTUAL_ENV=.venv $(UV) pip install --quiet -r requirements.lock hatchling==1.33.0
-	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet -r requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps -e .
 	@touch $@
