@@ -40,6 +40,7 @@ tests: $(STAMP) ## pytest, two processes
 
 evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (resumable; writes evidence/NAME.json)
 	$(RUN)python -m evidence.$(subst -,_,$(NAME))
+	$(RUN)python -m evidence.show
 
 format: $(STAMP) ## let ruff fix what it can
 	$(RUN)ruff format .

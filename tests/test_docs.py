@@ -1,0 +1,63 @@
+"""README and docs say what the repository does and what was seen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from evidence import show
+from landweave.__main__ import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        inside = False
+        for line in page.read_text().splitlines():
+            if line.startswith("```"):
+                inside = not inside
+            elif inside and line.startswith("landweave "):
+                found.append((page.name, line))
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_every_printed_command_is_one_that_the_command_line_takes(page: str, line: str) -> None:
+    _, verb, *words = shlex.split(line, comments=True)
+    command = get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command.make_context(verb, list(words), resilient_parsing=False)
+
+
+def test_every_recipe_in_a_command_is_shipped() -> None:
+    from landweave.run.experiment import recipes
+
+    verbs = [shlex.split(line, comments=True) for _, line in commands()]
+    named = {w[2] for w in verbs if w[1] == "train" and not w[2].endswith(".yaml")}
+    assert named <= set(recipes())
+
+
+def test_readme_and_page_print_the_evidence_as_it_is_recorded() -> None:
+    record = show.spine()
+    text = (ROOT / "README.md").read_text()
+    assert show.readme(text, record) == text, "run python -m evidence.show"
+    assert (ROOT / "docs" / "evidence.md").read_text() == show.page(record)
+
+
+def test_the_tree_of_the_readme_is_the_tree() -> None:
+    text = (ROOT / "README.md").read_text().split("src/landweave/\n")[1].split("```")[0]
+    named = {line.split()[0].rstrip("/") for line in text.splitlines() if line.startswith("  ")}
+    there = {p.name for p in (ROOT / "src" / "landweave").iterdir() if not p.name.startswith(("__", "py."))}
+    assert named - {"__main__.py"} == there
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
