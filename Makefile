@@ -13,7 +13,7 @@ STAMP := .venv/.landweave
 # One thread a process: on few shared cores a second torch thread costs more than it gives.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-export LANDWEAVE_SHARED ?= ../shared
+export LANDWEAVE_SHARED ?= $(abspath ../shared)
 
 .PHONY: help demo test lint types floors tests evidence lock format clean
 

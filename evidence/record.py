@@ -13,7 +13,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-SHARED = Path(os.environ.get("LANDWEAVE_SHARED", ROOT.parent / "shared"))
+SHARED = Path(os.environ.get("LANDWEAVE_SHARED", ROOT.parent / "shared")).resolve()
 SCRATCH = ROOT / "build" / "evidence"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("LANDWEAVE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("LANDWEAVE_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 VECTORS = SHARED / "vectors"
 
 
