@@ -30,7 +30,7 @@ app = typer.Typer(
 
 Json = Annotated[
     str,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON to FILE (- for standard output)."),
+    typer.Option("--json", metavar="[FILE]", help="Write the result as JSON to FILE.json, or to standard output."),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -437,10 +437,20 @@ def root(
     """Nothing of its own: options that stand before the verb."""
 
 
+def _with_json_target(words: Sequence[str]) -> list[str]:
+    """`--json` may stand alone. What follows is its file only if it ends in .json: no table is taken for a target."""
+    out: list[str] = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        out.append(word)
+        if word == "--json" and after != "-" and not after.endswith(".json"):
+            out.append("-")
+    return out
+
+
 def main() -> None:
     """Run a command; a LandweaveError becomes its own text and exit code, never a traceback."""
     try:
-        app(prog_name="landweave")
+        app(_with_json_target(sys.argv[1:]), prog_name="landweave")
     except LandweaveError as error:
         if os.environ.get("LANDWEAVE_TRACEBACK"):
             raise

@@ -424,3 +424,22 @@ def test_a_folder_says_what_is_wrong_with_it(tmp_path: Path, real: Path) -> None
     assert "no file is named after a band" in refusal(lambda: read_one(tmp_path, {"s2-l2a": "empty"}))
     with pytest.raises(MissingDataError):
         read_one(tmp_path, {"s2-l2a": "absent/"})
+
+
+def test_real_treesatai_aerial_images_of_four_bands_at_20_cm(real: Path, tmp_path: Path) -> None:
+    files = sorted((real / "formats/treesatai-ts").rglob("*.tif"))
+    assert len(files) == 2
+    rows = ["name,split,aerial,aerial.bands,label:genus"]  # near infrared comes first in these files, unnamed
+    rows += [f'{f.stem},train,{f},"NIR,R,G,B",{f.name.split("_")[0]}' for f in files]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    dataset = Table(path=str(tmp_path / "t.csv")).open()
+    for i, file in enumerate(files):
+        image = dataset.read(i).images["aerial"]
+        assert image.bands == ("N", "R", "G", "B")
+        assert image.data.shape == (1, 4, 304, 304)
+        assert (image.data[0].numpy() == raster.read(file).data).all()
+        assert isinstance(image.grid, Grid)
+        assert round(image.grid.pixel[0], 2) == 0.2
+        means = image.physical().mean((0, 2, 3))
+        assert means[0] > 1.5 * means[1:].max(), "trees are brightest in the near infrared"
+    assert dataset.tasks["genus"].legend.names == ("Abies", "Betula")

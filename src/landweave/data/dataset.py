@@ -77,6 +77,10 @@ class Dataset(abc.ABC):
         """The files a place is read from, for messages and checks; empty where there are none of its own."""
         return ()
 
+    def located(self) -> Sequence[Place]:
+        """The places with coordinates, also where finding them means to open files."""
+        return self.places
+
     def file_of(self, index: int, stream: str) -> Path | None:
         """The file or folder that one stream of a place is read from, where a reader can tell; for messages."""
         return next(iter(self.files(index)), None)
@@ -153,6 +157,10 @@ class Chosen(Dataset):
     def files(self, index: int) -> tuple[Path, ...]:
         """As the base."""
         return self.base.files(index)
+
+    def located(self) -> Sequence[Place]:
+        """As the base."""
+        return [replace(p, lon=q.lon, lat=q.lat) for p, q in zip(self.places, self.base.located(), strict=True)]
 
     def file_of(self, index: int, stream: str) -> Path | None:
         """As the base."""

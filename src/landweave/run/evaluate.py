@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landweave.config import override, parse
-from landweave.data.dataset import SPLITS, Dataset, Split
+from landweave.data.dataset import SPLITS, Dataset, Place, Split
 from landweave.errors import ConfigError, did_you_mean
 from landweave.files import write_json
 from landweave.metrics import skills
@@ -95,7 +95,8 @@ def evaluate(
     references = _references(run, scene)
     scorers = {name: Scorer(task, scored=trained) for name in ("", *(r.name for r in references))}
     places: list[dict[str, Any]] = []
-    far = _distances(scene)
+    located = scene.dataset.located()
+    far = _distances(scene, located)
     for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
         label = batch.labels[run.task]
         found = run.predict(batch)
@@ -105,7 +106,7 @@ def evaluate(
 
             scorers[r.name].add(label, torch.from_numpy(np.ascontiguousarray(r.predict(batch))))
         for b, name in enumerate(batch.names):
-            place = scene.dataset.places[scene.scored[len(places)]]
+            place = located[scene.scored[len(places)]]
             alone = Scorer(task, scored=trained)
             alone.add_place(label, found, b)
             score = alone.scores()[PLACE_SCORES[run.kind]]
@@ -136,9 +137,9 @@ def _references(run: Run, scene: Scene) -> list[Reference]:
     return references(scene.dataset, run.task, kind, run.contract, counts=counts, batches=train)
 
 
-def _distances(scene: Scene) -> list[float | None]:
+def _distances(scene: Scene, places: Sequence[Place]) -> list[float | None]:
     """Kilometres from each scored place to the nearest training place; None without coordinates."""
-    at = [scene.dataset.places[i] for i in scene.train]
+    at = [places[i] for i in scene.train]
     known = np.radians([(p.lat, p.lon) for p in at if p.lat is not None and p.lon is not None])
     if not len(known):
         return [None] * len(scene.scored)
@@ -147,7 +148,7 @@ def _distances(scene: Scene) -> list[float | None]:
     tree = BallTree(known, metric="haversine")
     out: list[float | None] = []
     for i in scene.scored:
-        p = scene.dataset.places[i]
+        p = places[i]
         if p.lat is None or p.lon is None:
             out.append(None)
         else:

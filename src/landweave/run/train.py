@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from landweave.data.stats import implausible
 from landweave.errors import RunError
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import gather
@@ -32,6 +33,8 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
         note(f"{folder} is finished already; nothing to do")
         return folder
     material = gather(experiment, folder)  # faults of the data show before lightning has been loaded
+    for doubt in implausible(material.contract):
+        note(f"warning: {doubt}")
     from landweave.run.fit import fit
 
     fit(experiment, material, folder, progress=progress, note=note)
