@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from evidence import show
 from landweave.__main__ import app
+from tests.cli.places import TINY, write_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,3 +62,19 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    table = write_table(tmp_path, 16)
+    tiny = ", ".join(repr(t) for t in TINY)
+    for old, new in (("places.parquet", str(table)), ('"train.epochs=2"', tiny)):
+        assert old in text
+        text = text.replace(old, new)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(text, found)
+    scores = found["scores"]
+    assert isinstance(scores, dict)
+    assert scores["n_places"] == 4
+    assert (tmp_path / "runs/mine/model.safetensors").exists()
