@@ -60,12 +60,12 @@ def _commit() -> str:
     return out.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def landweave(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command of landweave as a user would, from the repository's root."""
+def landweave(*words: str | Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of landweave as a user would, from the repository's root; `env` adds to the environment."""
     import sys
 
     command = [sys.executable, "-m", "landweave", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, **env})
     if check and done.returncode:
         raise SystemExit(
             f"{' '.join(command[2:])}\nexit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -18,7 +18,7 @@ EUROSAT = SHARED / "data" / "eurosat-rgb"
 TILES = SHARED / "data" / "terramind"
 TEST_TILE = "433D_629L_3_1"
 PRODUCT = "the tiles' LULC product (another model's output)"
-EUROSAT_CHANGES = ("data.splits=random", "train.epochs=18", "train.batch_size=16", "train.devices=2")
+EUROSAT_CHANGES = ("data.splits=random", "train.epochs=14")  # two threads, which make exports as one
 SEEDS = (0, 1, 2)
 
 
@@ -57,7 +57,7 @@ def eurosat(scratch: Path, seed: int) -> dict[str, Any]:
     shutil.rmtree(run, ignore_errors=True)
     start = time.perf_counter()
     data = ("data.kind=eurosat", f"data.path={EUROSAT}", *EUROSAT_CHANGES, f"seed={seed}")
-    landweave("train", "supervised", *data, "--out", run)
+    landweave("train", "supervised", *data, "--out", run, OMP_NUM_THREADS="2")
     seconds = time.perf_counter() - start
     landweave("evaluate", run)
     found = json.loads((run / "evaluation-test.json").read_text())
