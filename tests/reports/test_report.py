@@ -18,6 +18,7 @@ from landweave.maps.cog import Writer
 from landweave.reports import page
 from landweave.reports.examples import collect_examples
 from landweave.reports.report import report, write_report
+from landweave.run import evaluate  # bound before any test puts another open_run in its place
 
 VOID = {"meta", "img", "link", "br", "input", "path", "use", "rect"}
 
@@ -82,6 +83,7 @@ def opened(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, dataset: Dr
     """Let `report` open a made-up run on drawn places."""
     teller = Teller(legend_of(kind), kind)
     run = SimpleNamespace(folder=folder, legend=teller.legend, kind=kind, task="lulc", predict=teller.predict)
+    assert evaluate.open_run
     monkeypatch.setattr("landweave.run.predict.open_run", lambda path: run)
 
     def reopen(run: object, split: str) -> SimpleNamespace:
