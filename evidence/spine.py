@@ -57,7 +57,7 @@ def eurosat(scratch: Path, seed: int) -> dict[str, Any]:
     shutil.rmtree(run, ignore_errors=True)
     start = time.perf_counter()
     data = ("data.kind=eurosat", f"data.path={EUROSAT}", *EUROSAT_CHANGES, f"seed={seed}")
-    landweave("train", "supervised", *data, "--out", run, OMP_NUM_THREADS="2")
+    landweave("train", "supervised", *data, "--out", run, OMP_NUM_THREADS="2", MKL_NUM_THREADS="2")
     seconds = time.perf_counter() - start
     landweave("evaluate", run)
     found = json.loads((run / "evaluation-test.json").read_text())
