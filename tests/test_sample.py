@@ -75,6 +75,8 @@ def test_seen_is_the_product_of_dates_bands_and_pixels() -> None:
                     assert bool(im.seen[t, c, r, q]) == expected
     assert bool(im.sensor_seen)
     assert not bool(im.unseen().sensor_seen)
+    im.dates_seen[:] = False
+    assert not bool(im.sensor_seen), "bands are seen, but on no date"
 
 
 def test_collate_fills_an_absent_sensor_in_unseen() -> None:

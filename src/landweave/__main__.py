@@ -129,7 +129,7 @@ def demo(
 ) -> None:
     """The whole way on a synthetic world.
 
-    Runs synth, check, pack, train (twice), evaluate, map and report in about 3 minutes, and says what to open.
+    Runs synth, check, pack, train (three methods), evaluate, map and report in about 3 minutes, and says what to open.
     """
     from landweave.demo import run_demo
 
