@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landweave.errors import ConfigError
 from landweave.nn.config import Encoder
-from landweave.nn.encoders import DEPTH, StreamEncoder, dates_with_data, lay_on
+from landweave.nn.encoders import DEPTH, Form, StreamEncoder, dates_with_data, lay_on
 from landweave.sample import Image
 from landweave.transforms import normalise
 from tests.nn.tiny_models import batch_of, contract_of
@@ -29,15 +29,15 @@ def image_of(T: int = 1, B: int = 2, seed: int = 0, size: tuple[int, int] = (64,
     return normalise(batch_of(sizes, B=B, T=T, seed=seed), contract_of(sizes)).images["s2-l2a"]
 
 
-def encoder_of(name: str = "resnet18", *, maps: bool = False, **settings: object) -> StreamEncoder:
+def encoder_of(name: str = "resnet18", *, form: Form = "vector", **settings: object) -> StreamEncoder:
     torch.manual_seed(0)
-    return StreamEncoder(Encoder.model_validate({"name": name, **settings}), bands=3, size=(64, 64), maps=maps)
+    return StreamEncoder(Encoder.model_validate({"name": name, **settings}), bands=3, size=(64, 64), form=form)
 
 
-@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("form", ["vector", "map", "pyramid"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_contract_of_every_kind_of_backbone(name: str, maps: bool) -> None:
-    encoder = encoder_of(name, maps=maps).eval()
+def test_contract_of_every_kind_of_backbone(name: str, form: Form) -> None:
+    encoder = encoder_of(name, form=form).eval()
     image = image_of(T=3, B=3)
     image.dates_seen[1, 1:] = False
     image.bands_seen[2] = False
@@ -45,7 +45,7 @@ def test_contract_of_every_kind_of_backbone(name: str, maps: bool) -> None:
         found = encoder(image)
         alone = encoder(replace(_rows(image, [1]), dates_seen=torch.tensor([[True, False, False]])))
     assert [f.shape[1] for f in found] == encoder.widths
-    if maps:
+    if form == "pyramid":
         assert len(found) == DEPTH
         sizes = [f.shape[-1] for f in found]
         assert sizes == sorted(sizes, reverse=True), "fine to coarse"
@@ -99,7 +99,7 @@ def test_in_training_nothing_unseen_reaches_features_or_batch_norm(mask: bool) -
 
 
 def test_all_absent_keeps_statistics_and_gives_every_weight_a_gradient_of_zero() -> None:
-    encoder = encoder_of(maps=True).train()
+    encoder = encoder_of(form="pyramid").train()
     image = image_of()
     image.bands_seen[:] = False
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
@@ -125,7 +125,7 @@ def test_date_with_no_pixel_seen_is_no_date() -> None:
 def test_stems_for_small_images() -> None:
     sizes = {}
     for stem in ("own", "no-pool", "small"):
-        encoder = encoder_of(stem=stem, maps=True).eval()
+        encoder = encoder_of(stem=stem, form="pyramid").eval()
         with torch.no_grad():
             sizes[stem] = [f.shape[-1] for f in encoder(image_of())]
     assert sizes == {"own": [32, 16, 8, 4, 2], "no-pool": [32, 32, 16, 8, 4], "small": [64, 64, 32, 16, 8]}

@@ -23,7 +23,7 @@ MIXED = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (30, 30), "dem": (7, 7)}
 def scene(fusion: Fusion = FUSIONS[0], sizes: dict[str, tuple[int, int]] = TWO, mask: bool = False) -> SceneModel:
     torch.manual_seed(0)
     encoder = SMALL.model_copy(update={"band_mask": mask})
-    return SceneModel(contract_of(sizes), encoder, fusion, classes=3, projection=Projection(dim=8))
+    return SceneModel(contract_of(sizes), encoder, fusion, classes=3, heads={"main": Projection(dim=8)})
 
 
 def mapper(fusion: Fusion = FUSIONS[0], decoder: Decoder = DECODERS[0], **sizes: tuple[int, int]) -> MapModel:
@@ -56,19 +56,21 @@ def test_scene_contract_of_every_fusion(fusion: Fusion, T: int) -> None:
     out = model(batch)
     names = {"early"} if fusion.kind == "early" else set(TWO)
     assert out.logits.shape == (4, 3)
-    assert set(out.features) == set(out.seen) == set(out.embeddings) == names
+    assert set(out.features) == set(out.seen) == set(out.embeddings["main"]) == names
     assert all(f.shape == (4, WIDTH) for f in out.features.values())
-    (out.logits.square().sum() + sum(z.square().sum() for z in out.embeddings.values())).backward()
+    (out.logits.square().sum() + sum(z.square().sum() for z in out.embeddings["main"].values())).backward()
     assert_every_weight_learns(model)
     if fusion.kind != "early":
         assert out.seen["s1-rtc-gamma0"].tolist() == [True, False, True, True]
         assert (out.features["s1-rtc-gamma0"][1] == 0).all()
-        assert (out.embeddings["s1-rtc-gamma0"][1] == 0).all()
+        assert (out.embeddings["main"]["s1-rtc-gamma0"][1] == 0).all()
     model.eval()
     with torch.no_grad():
         shuffled = replace(batch, images=dict(reversed(batch.images.items())))
         swapped = Contract(dict(reversed(model.contract.streams.items())))
-        again = SceneModel(swapped, model.by_name[min(names)].settings, fusion, classes=3, projection=Projection(dim=8))
+        again = SceneModel(
+            swapped, model.by_name[min(names)].settings, fusion, classes=3, heads={"main": Projection(dim=8)}
+        )
         again.load_state_dict(model.state_dict())
         reference = model.logits(batch)
         assert torch.equal(model.logits(shuffled), reference)

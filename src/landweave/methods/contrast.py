@@ -58,7 +58,8 @@ class Contrast(MethodConfig):
         from landweave.nn.model import SceneModel
 
         self._require(task, str(getattr(self, "kind", "this method")))
-        return SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend), projection=self.projection)
+        heads = {"main": self.projection}
+        return SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend), heads=heads)
 
     def loss(
         self,
@@ -80,7 +81,7 @@ class Contrast(MethodConfig):
         one, two = self._views(cubes, key, 2)
         a, b = model(one), model(two)
         seen = {n: a.seen[n] & b.seen[n] for n in a.seen}
-        found = Embedded(a.embeddings, b.embeddings, seen, a.logits, one.labels[task], class_weights)
+        found = Embedded(a.embeddings["main"], b.embeddings["main"], seen, a.logits, one.labels[task], class_weights)
         return weighted_sum(self.terms, found)
 
 

@@ -19,10 +19,14 @@ def backbones() -> tuple[str, ...]:
     return tuple(text.split())
 
 
+OWN = ("mma-vgg",)
+"""Backbones that timm lacks: `landweave.nn.vgg`."""
+
+
 class Encoder(Config):
     """The backbone that reads one sensor; each sensor has its own weights."""
 
-    name: str = Field("resnet18", description="any backbone of timm")
+    name: str = Field("resnet18", description="any backbone of timm, or mma-vgg (of MMA: a dense map of 1/8)")
     stem: Literal["own", "no-pool", "small"] = Field(
         "own",
         description="of a ResNet, for small images: no-pool leaves the max-pool out (IaI-SimCLR); small also makes the "
@@ -34,8 +38,9 @@ class Encoder(Config):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in backbones():
-            raise ValueError(f"unknown backbone `{name}`{did_you_mean(name, backbones())}; see `timm.list_models()`")
+        known = (*OWN, *backbones())
+        if name not in known:
+            raise ValueError(f"unknown backbone `{name}`{did_you_mean(name, known)}; see `timm.list_models()`")
         return name
 
 
@@ -78,8 +83,17 @@ Decoder = Annotated[UNet | UPerNet, Field(discriminator="kind")]
 
 
 class Projection(Config):
-    """A shallow head of two layers, features h -> embedding z, used in training only."""
+    """A head of a few layers, features h -> embedding z, used in training only.
 
+    Each layer but the last is linear, batch norm, ReLU, dropout. The heads of the papers:
+
+        IaI-SimCLR  the defaults (its inner layer has no bias; here none before a batch norm has one)
+        D-SimCLR    batch_norm: false
+        MulSupCon   width: half the features (256 of a ResNet-34), dim: 256, dropout: 0.1
+    """
+
+    layers: int = Field(2, ge=1, le=8, description="linear layers; 1 is a linear map, 3 and more a deeper head")
     width: int | None = Field(None, ge=1, description="hidden units; by default as many as features")
     dim: int = Field(128, ge=2, description="size of the embedding")
-    batch_norm: bool = Field(True, description="batch normalisation before the ReLU")
+    batch_norm: bool = Field(True, description="batch normalisation before each ReLU")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden units dropped after each ReLU")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landweave.errors import ConfigError
-from landweave.nn.config import Encoder
+from landweave.nn.config import OWN, Encoder
+from landweave.nn.vgg import MmaVgg
 from landweave.sample import Image
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ STRIDE = 32
 DEPTH = 5
 """Stages of a pyramid of feature maps: from 1/2 to 1/32 of the pixels for most backbones."""
 
+Form = Literal["vector", "map", "pyramid"]
+"""What an encoder gives: one vector a place; the vector and the last map that it is pooled from; or `DEPTH` maps."""
+
 
 class StreamEncoder(nn.Module):
-    """Features of one sensor: B D for a place, or a pyramid of maps B D H W.
+    """Features of one sensor: B D for a place, with the map B C h w below it if asked, or a pyramid of maps.
 
     Dates are folded into the batch, encoded alike, and the features averaged over the seen dates. A date at which
     nothing is seen (padding, a wholly clouded image, an absent sensor) never enters the network, so neither its
@@ -33,64 +37,86 @@ class StreamEncoder(nn.Module):
         settings: which backbone.
         bands: how many bands the images have.
         size: (H, W) of a training place; backbones with position embeddings are made for it.
-        maps: give a pyramid of maps instead of one vector.
+        form: what to give.
 
     Raises:
         ConfigError: the backbone cannot give what is asked, or not for images so small.
     """
 
-    def __init__(self, settings: Encoder, *, bands: int, size: tuple[int, int], maps: bool) -> None:
+    def __init__(self, settings: Encoder, *, bands: int, size: tuple[int, int], form: Form) -> None:
         super().__init__()
-        self.settings, self.maps = settings, maps
+        self.settings, self.form = settings, form
+        pyramid = form == "pyramid"
         self.channels = bands * (2 if settings.band_mask else 1)
-        self.net, self.fixed = _backbone(settings, self.channels, size, maps)
+        self.net, self.fixed = _backbone(settings, self.channels, size, pyramid)
         shapes = self._probe(size)
         self.widths = [shape[1] for shape in shapes]
-        """Features: one number, or channels a stage from fine to coarse; 0 for a stage that the backbone lacks."""
-        self.isotropic = maps and len({shape[-1] for shape in shapes}) == 1
-        if maps:
+        """Features of the vector, then channels of the map; or channels a stage from fine to coarse, 0 for a stage
+        that the backbone lacks."""
+        self.isotropic = pyramid and len({shape[-1] for shape in shapes}) == 1
+        if pyramid:
             self.widths = [0] * (DEPTH - len(self.widths)) + self.widths
         self.net.to(memory_format=torch.channels_last)  # convolutions run faster on it, and float32 results agree
 
     @torch.no_grad()
     def _probe(self, size: tuple[int, int]) -> list[torch.Size]:
         """Shapes of what the network gives, from one pass over zeros."""
-        H, W = (up(n) for n in size) if self.maps or self.fixed else size
-        if self.maps and not self.fixed:
+        pyramid = self.form == "pyramid"
+        H, W = (up(n) for n in size) if pyramid or self.fixed else size
+        if pyramid and not self.fixed:
             H = W = 2 * STRIDE
         self.net.eval()
         try:
             found = self._run(torch.zeros(1, self.channels, H, W))
+        except ConfigError:
+            raise
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             raise _unfit(self.settings, f"cannot read {H} x {W} pixels: {_line(error)}") from None
         self.net.train()
         return [f.shape for f in found]
 
     def _run(self, x: Tensor) -> list[Tensor]:
+        if self.form == "vector":
+            return [self.net(x)]
+        if self.form == "map":
+            last = self.net.forward_features(x)
+            return [self.net.forward_head(last), self._as_map(last, (x.shape[-2], x.shape[-1]))]
         out = self.net(x)
-        if not self.maps:
-            return [out]
         if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             out = [f.permute(0, 3, 1, 2) for f in out]
         return list(out[-DEPTH:])
+
+    def _as_map(self, last: Tensor, size: tuple[int, int]) -> Float[Tensor, "N C h w"]:
+        """What a backbone pools, as maps: channels to the front, tokens back to where their patches lie."""
+        if last.ndim == 4:
+            channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+            return last.permute(0, 3, 1, 2) if channels_last else last
+        patch = getattr(getattr(self.net, "patch_embed", None), "patch_size", None)
+        if last.ndim == 3 and patch is not None:
+            h, w = (math.ceil(n / p) for n, p in zip(size, patch, strict=True))
+            first = getattr(self.net, "num_prefix_tokens", 0)
+            if last.shape[1] == first + h * w:
+                return last[:, first:].transpose(1, 2).unflatten(2, (h, w))
+        raise _unfit(self.settings, f"has no map below its features, but {tuple(last.shape[1:])}")
 
     def forward(self, image: Image, *, extent: tuple[float, float] = (1.0, 1.0)) -> list[Float[Tensor, "B D *HW"]]:
         """Encode one sensor of a normalised batch.
 
         Args:
             image: normalised cube, 0 wherever it is not seen.
-            extent: with maps, the area to lay them on in heights and widths of the image, at least 1: it grows to
+            extent: of a pyramid, the area to lay them on in heights and widths of the image, at least 1: it grows to
                 the bottom and the right, where nothing is seen.
 
         Returns:
-            `[B D]`, or `DEPTH` maps from fine to coarse; stages that the backbone lacks have no channel.
+            `[B D]`, `[B D, B C h w]`, or `DEPTH` maps from fine to coarse; stages that the backbone lacks have no
+            channel. Each is a mean over the seen dates, and 0 at places where there is none.
         """
         B, T = image.dates_seen.shape
         rows = dates_with_data(image).flatten()
         x = image.data.float().flatten(0, 1)
         if self.settings.band_mask:
             x = torch.cat([x, image.seen.flatten(0, 1).to(x)], 1)
-        if self.maps:
+        if self.form == "pyramid":
             x = lay_on(x, extent)
         elif self.fixed:
             x = F.pad(x, (0, up(x.shape[-1]) - x.shape[-1], 0, up(x.shape[-2]) - x.shape[-2]))
@@ -98,7 +124,7 @@ class StreamEncoder(nn.Module):
         if T > 1:
             count = rows.view(B, T).sum(1).clamp(min=1)
             found = [f.float().view(B, T, *f.shape[1:]).sum(1) / count.view(B, *(1,) * (f.ndim - 1)) for f in found]
-        return self._pyramid(found, (x.shape[-2], x.shape[-1])) if self.maps else found
+        return self._pyramid(found, (x.shape[-2], x.shape[-1])) if self.form == "pyramid" else found
 
     def _encode(self, x: Tensor, rows: Bool[Tensor, " N"]) -> list[Tensor]:
         """Encode the seen rows only, and put zeros at the others."""
@@ -170,7 +196,9 @@ def up(n: float) -> int:
 
 
 def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: bool) -> tuple[Any, bool]:
-    """A timm model with random weights, and whether it is made for one size of image only."""
+    """A network with random weights, and whether it is made for one size of image only."""
+    if settings.name in OWN:
+        return _restem(_own(settings, channels, maps), settings, channels), False
     import timm
     from timm.models import get_pretrained_cfg
 
@@ -196,6 +224,17 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
                 raise
             raise _unfit(settings, f"cannot be built for {'maps' if maps else 'places'}: {_line(error)}") from None
     raise _unfit(settings, f"cannot be built for images of {size[0]} x {size[1]} pixels")
+
+
+def _own(settings: Encoder, channels: int, maps: bool) -> nn.Module:
+    """The one backbone that is not timm's."""
+    if maps:
+        raise ConfigError(
+            f"{settings.name} gives one map of 1/8 of the pixels, and a decoder reads a pyramid down to 1/{STRIDE}",
+            where="method.encoder.name",
+            fix="choose a backbone of timm for segmentation (resnet18, convnext_atto, ...)",
+        )
+    return MmaVgg(channels)
 
 
 def _restem(net: Any, settings: Encoder, channels: int) -> Any:

@@ -1,4 +1,4 @@
-"""The projection head of contrastive methods."""
+"""The projection heads of contrastive methods."""
 
 from __future__ import annotations
 
@@ -13,24 +13,33 @@ if TYPE_CHECKING:
 
 
 class ProjectionHead(nn.Module):
-    """Features h (B D) to embeddings z (B `settings.dim`): linear, batch norm, ReLU, linear (SimCLR, section 4.2)."""
+    """Features h (B D) to embeddings z (B `settings.dim`): linear, batch norm, ReLU, linear (SimCLR, section 4.2).
+
+    Args:
+        settings: how many layers, how wide, and what stands between them.
+        width: D.
+    """
 
     def __init__(self, settings: Projection, *, width: int) -> None:
         super().__init__()
         hidden = settings.width or width
-        self.first = nn.Linear(width, hidden, bias=not settings.batch_norm)
-        self.norm = nn.BatchNorm1d(hidden) if settings.batch_norm else nn.Identity()
-        self.act = nn.ReLU()
-        self.last = nn.Linear(hidden, settings.dim)
+        layers: list[nn.Module] = []
+        for _ in range(settings.layers - 1):
+            layers.append(nn.Linear(width, hidden, bias=not settings.batch_norm))
+            layers += [nn.BatchNorm1d(hidden)] if settings.batch_norm else []
+            layers.append(nn.ReLU())
+            layers += [nn.Dropout(settings.dropout)] if settings.dropout else []
+            width = hidden
+        self.layers = nn.Sequential(*layers, nn.Linear(width, settings.dim))
 
     def forward(self, h: Float[Tensor, "B D"], seen: Bool[Tensor, " B"]) -> Float[Tensor, "B P"]:
-        """Embeddings, float32; 0 where `seen` is False. Only seen rows enter the batch norm."""
+        """Embeddings, float32; 0 where `seen` is False. Only seen rows enter a batch norm."""
         at = seen.nonzero().flatten()
-        x = self.first(h[at])
-        training = self.norm.training
-        if len(x) < 2:
-            self.norm.eval()  # one row has no statistics of its own
-        x = self.act(self.norm(x))
-        self.norm.train(training)
-        z: Tensor = self.last(x).float()
+        norms = [m for m in self.layers if isinstance(m, nn.BatchNorm1d) and m.training]
+        if len(at) < 2:
+            for norm in norms:
+                norm.eval()  # one row has no statistics of its own
+        z: Tensor = self.layers(h[at]).float()
+        for norm in norms:
+            norm.train()
         return z.new_zeros(len(h), z.shape[1]).index_copy(0, at, z)

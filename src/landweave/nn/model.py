@@ -1,7 +1,7 @@
 """The whole network: cubes of several sensors in physical units in, logits out.
 
     SceneModel   encoder a sensor -> features h -> fusion -> one linear layer        logits B K
-                                         └-> projection head -> embeddings z          (contrastive methods)
+                  └-> last map           └-> projection heads -> embeddings z         (contrastive methods)
     MapModel     encoder a sensor -> pyramids of maps -> fusion a stage -> decoder    logits B K H W
 
 A model holds its data contract and normalises by it, so that nobody can feed it numbers of another scale.
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from landweave.contract import Contract
-from landweave.errors import ContractError
+from landweave.errors import ConfigError, ContractError
 from landweave.nn.config import Decoder, Early, Encoder, Fusion, Projection
 from landweave.nn.decoders import MapHead, stages_of
-from landweave.nn.encoders import StreamEncoder, dates_with_data, up
+from landweave.nn.encoders import Form, StreamEncoder, dates_with_data, up
 from landweave.nn.fusion import FuseMaps, FuseVectors, MeanFeatures, stack_sensors
 from landweave.nn.heads import ProjectionHead
 from landweave.sample import Batch, Image
@@ -38,13 +38,16 @@ EARLY = "early"
 class Outputs:
     """What a forward pass gives. `seen` says at which places a sensor had anything to encode.
 
-    `embeddings` is empty unless the model has projection heads; rows of unseen sensors are 0 in it.
+    `embeddings` are by projection head, then by sensor; `maps` are the last feature maps that the features are
+    pooled from, date-averaged as these are. Each is empty unless the model was made to give it, and 0 at the places
+    where the sensor is not seen.
     """
 
     logits: Float[Tensor, "B K *HW"]
     features: dict[str, Float[Tensor, "B D"]]
     seen: dict[str, Bool[Tensor, " B"]]
-    embeddings: dict[str, Float[Tensor, "B P"]] = field(default_factory=dict)
+    embeddings: dict[str, dict[str, Float[Tensor, "B P"]]] = field(default_factory=dict)
+    maps: dict[str, Float[Tensor, "B C h w"]] = field(default_factory=dict)
 
 
 class Model(nn.Module, abc.ABC):
@@ -52,7 +55,7 @@ class Model(nn.Module, abc.ABC):
 
     means: MeanFeatures
 
-    def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, maps: bool) -> None:
+    def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, form: Form) -> None:
         super().__init__()
         self.contract = contract
         self.sensors = tuple(sorted(contract.streams))
@@ -63,7 +66,7 @@ class Model(nn.Module, abc.ABC):
         if self.early:
             bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.largest]}
         self.encoders = nn.ModuleDict(
-            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], maps=maps) for n in bands}
+            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form) for n in bands}
         )
 
     @property
@@ -138,7 +141,8 @@ class SceneModel(Model):
         encoder: the backbone of each sensor.
         fusion: how features of several sensors become one vector.
         classes: K.
-        projection: adds a projection head a sensor.
+        heads: projection heads by name; each of them is one a sensor.
+        maps: give `Outputs.maps` too.
 
     Raises:
         ConfigError: a backbone, size or fusion that does not go together.
@@ -151,30 +155,52 @@ class SceneModel(Model):
         fusion: Fusion,
         *,
         classes: int,
-        projection: Projection | None = None,
+        heads: Mapping[str, Projection] | None = None,
+        maps: bool = False,
     ) -> None:
-        super().__init__(contract, encoder, fusion, maps=False)
+        super().__init__(contract, encoder, fusion, form="map" if maps else "vector")
         widths = {n: e.widths[0] for n, e in self.by_name.items()}
         self.means = MeanFeatures(widths)
         self.fuse = FuseVectors("mean" if fusion.kind == "mean" else "concat", widths, self.means)
         self.head = nn.Linear(self.fuse.width, classes)
-        self.projections = nn.ModuleDict(
-            {n: ProjectionHead(projection, width=w) for n, w in widths.items()} if projection else {}
-        )
+        self.projections = _projections(heads or {}, widths)
 
     def forward(self, batch: Batch) -> Outputs:
         """See `Model.forward`; logits are B K."""
         images = self._images(batch)
         seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
-        features = {n: e(images[n])[0].float() for n, e in self.by_name.items()}
+        found = {n: [f.float() for f in e(images[n])] for n, e in self.by_name.items()}
+        features = {n: f[0] for n, f in found.items()}
         logits = self.head(self.fuse(features, seen)).float()
-        embeddings = {n: p(features[n], seen[n]) for n, p in self.projections.items()}
-        return Outputs(logits, features, seen, embeddings)
+        embeddings = {
+            head: {n: project(features[n], seen[n]) for n, project in by_sensor.items()}
+            for head, by_sensor in self._heads.items()
+        }
+        return Outputs(logits, features, seen, embeddings, {n: f[1] for n, f in found.items() if len(f) > 1})
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
         """See `Model.features`."""
         images = self._images(batch)
         return {n: e(images[n])[0].float() for n, e in self.by_name.items()}
+
+    @property
+    def _heads(self) -> dict[str, nn.ModuleDict]:
+        return {name: heads for name, heads in self.projections.items() if isinstance(heads, nn.ModuleDict)}
+
+
+def _projections(heads: Mapping[str, Projection], widths: Mapping[str, int]) -> nn.ModuleDict:
+    """Projection heads by name and sensor, made in the order of the names."""
+    made = nn.ModuleDict()
+    for name in sorted(heads):
+        try:
+            made[name] = nn.ModuleDict({n: ProjectionHead(heads[name], width=w) for n, w in widths.items()})
+        except KeyError as error:
+            raise ConfigError(
+                f"torch allows no head of the name `{name}`: {error.args[0]}",
+                where="method.heads",
+                fix="choose another name",
+            ) from None
+    return made
 
 
 class MapModel(Model):
@@ -195,7 +221,7 @@ class MapModel(Model):
     """
 
     def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, decoder: Decoder, classes: int) -> None:
-        super().__init__(contract, encoder, fusion, maps=True)
+        super().__init__(contract, encoder, fusion, form="pyramid")
         channels = {n: list(e.widths) for n, e in self.by_name.items()}
         self.means = MeanFeatures({n: sum(widths) for n, widths in channels.items()})
         self.fuse = FuseMaps(
