@@ -326,19 +326,39 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     changes: Changes = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, validation, test, or snow_cloud (set aside by BigEarthNet v2).")
+    ] = "test",
     product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may stand twice.")
+    ] = None,
+    absent: Annotated[
+        Literal["mean", "zero"], typer.Option(help="What stands for a hidden sensor: its mean feature, or zeros.")
+    ] = "mean",
     json_: Json = "",
 ) -> None:
-    """Score a run beside trivial predictors."""
-    from landweave.run.evaluate import evaluate as score
-    from landweave.run.evaluate import table
+    """Score a run beside trivial predictors.
 
+    With --only, as if the other sensors had failed.
+    """
+    from landweave.run.evaluate import evaluate as score
+    from landweave.run.evaluate import result_name, table
+
+    kept = list(only or ())
     with _bar("evaluate") as progress:
-        result = score(run, split=split, changes=list(changes or ()), product=product, progress=progress)
+        result = score(
+            run,
+            split=split,
+            changes=list(changes or ()),
+            product=product,
+            only=kept,
+            absent=absent,
+            progress=progress,
+        )
     for line in table(result):
         _say(line, json_)
-    _say(f"wrote {run}/evaluation-{split}.json\nnext: landweave report {run}", json_)
+    _say(f"wrote {run}/{result_name(split, kept, absent)}\nnext: landweave report {run}", json_)
     _emit(result, json_)
 
 

@@ -16,6 +16,8 @@ import torch
 from landweave.data import mgrs, raster, ricohdl
 from landweave.data.bigearthnet import S2, BigEarthNetV2
 from landweave.data.bigearthnet_index import METADATA, SNOW_CLOUD
+from landweave.data.check import check
+from landweave.data.store import Pack, pack
 from landweave.errors import ConfigError, DataError, GridError, MissingDataError
 from landweave.legends import BIGEARTHNET_19
 from landweave.sample import UNKNOWN, collate, day_of
@@ -282,16 +284,22 @@ def test_a_folder_with_some_of_the_places_needs_to_be_allowed(tmp_path: Path) ->
     assert all(f.is_file() for i in range(2) for f in dataset.files(i))
 
 
-def test_snow_and_cloud_places_are_asked_for(tmp_path: Path) -> None:
+def test_snow_and_cloud_places_are_asked_for_and_never_learned_from(tmp_path: Path) -> None:
     root = archive(tmp_path)
-    metadata(root / METADATA, [(*names(*xy), LABELS[0], "train") for xy in THREE[:2]])
-    assert len(BigEarthNetV2(path=str(root)).open()) == 2
+    metadata(root / METADATA, [(*names(*THREE[0]), LABELS[0], "train")])
+    assert len(BigEarthNetV2(path=str(root)).open()) == 1
     with pytest.raises(MissingDataError, match=SNOW_CLOUD):
         BigEarthNetV2(path=str(root), snow_cloud=True).open()
-    metadata(root / SNOW_CLOUD, [(*names(*THREE[2]), LABELS[2], "test")], contains_seasonal_snow=[True])
+    rows = [(*names(*xy), LABELS[2], split) for xy, split in zip(THREE[1:], ("train", "test"), strict=True)]
+    metadata(root / SNOW_CLOUD, rows, contains_seasonal_snow=[True, True])
     dataset = BigEarthNetV2(path=str(root), snow_cloud=True).open()
-    assert [p.split for p in dataset.places] == ["train", "train", "test"]
+    assert [p.split for p in dataset.places] == ["train", "", "snow_cloud"]
+    assert dataset.of_split("snow_cloud") == [2]
     assert {BIGEARTHNET_19.names[k] for k in dataset.classes(2, "labels") or ()} == set(LABELS[2])
+    report = check(dataset)
+    assert report.splits == {"train": 1, "validation": 0, "test": 0, "snow_cloud": 1, "": 1}
+    pack(dataset, tmp_path / "store")
+    assert [p.split for p in Pack(path=str(tmp_path / "store")).open().places] == ["train", "", "snow_cloud"]
 
 
 @pytest.mark.parametrize(

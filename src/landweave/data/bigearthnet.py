@@ -54,7 +54,8 @@ class BigEarthNetV2(DataConfig):
     metadata. Task `map`: the reference map, CORINE codes merged to the same 19 classes; codes without a class are
     unknown. A folder `BigEarthNet-S1` or `BigEarthNet-S2` that is lacking as a whole is an absent sensor, a lacking
     `Reference_Maps` an absent task. Patches that lie on disk but not in the metadata (the snow and cloud ones) are no
-    places unless snow_cloud=true.
+    places unless snow_cloud=true; then those of the test regions are the split `snow_cloud`, and the others, whose
+    ground training or validation may have seen on a better day, are in no split.
     """
 
     kind: Literal["bigearthnet-v2"] = "bigearthnet-v2"
@@ -68,7 +69,7 @@ class BigEarthNetV2(DataConfig):
         root = official.folder(self.path, "BigEarthNet v2")
         source = _source(root, self.form)
         file = metadata.find(root, self.metadata)
-        index = metadata.read_index([file, metadata.beside(file)] if self.snow_cloud else [file])
+        index = metadata.read_index(file, metadata.beside(file) if self.snow_cloud else None)
         stored = source.stored()
         keep = metadata.kept(index, stored, where=str(root), partial=self.partial)
         return BigEarthNetDataset(str(root), source, index.take(keep), stored, offset=self.offset)

@@ -6,13 +6,13 @@ seasonal snow, cloud or cloud shadow. A place's longitude and latitude follow fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from landweave.data import mgrs
-from landweave.data.dataset import SPLITS, Place, Split
+from landweave.data.dataset import SET_ASIDE, SPLITS, Place, Split
 from landweave.errors import DataError, MissingDataError, listed
 from landweave.grid import Grid
 from landweave.legends import BIGEARTHNET_19
@@ -88,8 +88,8 @@ def beside(file: Path) -> Path:
     return second
 
 
-def read_index(files: Iterable[Path]) -> Index:
-    """Read the columns that are needed, all rows at once.
+def read_index(file: Path, aside: Path | None = None) -> Index:
+    """Read the columns that are needed, all rows at once; `aside` is the second file, if its places are wanted.
 
     Raises:
         DataError: not a parquet file of this form, a class that the nomenclature lacks, or a patch named twice.
@@ -98,9 +98,9 @@ def read_index(files: Iterable[Path]) -> Index:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    files = list(files)
-    where = files[-1]
-    table = pa.concat_tables([_read_table(file) for file in files], promote_options="permissive")
+    where = aside or file
+    parts = [_read_table(f) for f in (file, aside) if f]
+    table = pa.concat_tables(parts, promote_options="permissive")
     labels = table["labels"].combine_chunks()
     names = labels.flatten().dictionary_encode()
     codes = np.array([_class(name, where) for name in names.dictionary.to_pylist()], np.uint8)
@@ -110,6 +110,8 @@ def read_index(files: Iterable[Path]) -> Index:
     splits = table["split"].to_pylist()
     if strange := set(splits) - set(SPLITS):
         raise DataError(f"split `{min(strange)}`, not one of {listed(SPLITS)}", where=where)
+    good = len(parts[0])
+    splits[good:] = [SET_ASIDE if s == "test" else "" for s in splits[good:]]
     if len(set(patches)) < len(patches):
         raise DataError("a patch_id stands twice", where=where, fix="download the file again")
     return Index(patches, table["s1_name"].to_pylist(), splits, flat, np.concatenate([[0], np.cumsum(lengths)]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landweave.data.check_values import Darkest, check_image, findings, offset_suspicion, refuse_implausible, values_of
-from landweave.data.dataset import SPLITS, Dataset
+from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split
 from landweave.data.tile_plan import near_pairs
 from landweave.errors import LandweaveError, listed
 from landweave.grid import Grid
@@ -156,6 +156,11 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     return report
 
 
+def _side(place: Place) -> Split:
+    """The side of the splits on which a place stands: spoilt places are set aside from those of the test regions."""
+    return "test" if place.split == SET_ASIDE else place.split
+
+
 @dataclass
 class _Bag:
     """Texts, each once, with the places it was met at."""
@@ -274,7 +279,8 @@ class _Look:
         there = label.values.nonzero().flatten() if label.kind == "multilabel" else known.flatten()
         names = label.legend.names
         for k in set(there.tolist()):
-            table[names[k]][self.dataset.places[index].split] += 1
+            row, split = table[names[k]], self.dataset.places[index].split
+            row[split] = row.get(split, 0) + 1  # the places set aside count only where there are some
 
     def between_places(self) -> None:
         """What differs between places of one stream, and ground that two splits share."""
@@ -311,11 +317,11 @@ class _Look:
             return
         boxes = np.array([g.bounds for _, g in used])
         pixel = min(g.pixel[0] for _, g in used)
-        found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        found: dict[tuple[Split, Split], list[tuple[int, int]]] = {}
         for a, b in near_pairs(boxes, boxes, (-0.05 * pixel, -0.05 * pixel)).T.tolist():
             i, j = used[a][0], used[b][0]
-            if a < b and places[i].split != places[j].split:
-                one, two = sorted((places[i].split, places[j].split), key=SPLITS.index)
+            if a < b and _side(places[i]) != _side(places[j]):
+                one, two = sorted((_side(places[i]), _side(places[j])), key=SPLITS.index)
                 found.setdefault((one, two), []).append((i, j))
         for (one, two), pairs in found.items():
             i, j = pairs[0]
@@ -328,14 +334,15 @@ class _Look:
         """Empty splits, groups on two sides, classes that training lacks."""
         places, report = self.dataset.places, self.report
         count = Counter(p.split for p in places)
-        report.splits = {s: count[s] for s in (*SPLITS, "")}
+        aside: tuple[Split, ...] = (SET_ASIDE,) if count[SET_ASIDE] else ()
+        report.splits = {s: count[s] for s in (*SPLITS, *aside, "")}
         for split in (s for s in SPLITS if not count[s]):
             bag = self.errors if self.dataset.tasks else self.warnings
             bag.add(f"{report.where}: split {split} is empty\n  fix: write `{split}` into the split of some places")
         sides: dict[str, set[str]] = {}
         for p in places:
             if p.group and p.split:
-                sides.setdefault(p.group, set()).add(p.split)
+                sides.setdefault(p.group, set()).add(_side(p))
         if torn := [g for g, s in sides.items() if len(s) > 1]:
             text = f"{report.where}: {len(torn)} groups have places in several splits: {listed(torn, 4)}"
             self.warnings.add(f"{text}\n  fix: keep what belongs together in one split")

@@ -19,8 +19,10 @@ from landweave.sensors import StreamChoice, native_streams, sensor
 if TYPE_CHECKING:
     from landweave.sample import Image
 
-Split = Literal["train", "validation", "test", ""]
+Split = Literal["train", "validation", "test", "snow_cloud", ""]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SET_ASIDE: Split = "snow_cloud"
+"""Places that a dataset sets aside as spoilt. Nothing is learned or chosen by them: a natural fault test."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from landweave.sensors import sensor
 
 INDEX = b"\x00index"
 """The key of the index; no place has it, for names do not begin with NUL."""
-SPLITS: tuple[Split, ...] = ("train", "validation", "test", "")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "", "snow_cloud")
+"""In the order of their numbers in a pack: what is new comes last."""
 AGAIN = "run landweave pack again"
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from landweave.config import override, parse
-from landweave.data.dataset import SPLITS, Dataset, Place, Split
-from landweave.errors import ConfigError, did_you_mean
+from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split
+from landweave.errors import ConfigError, DataError, RunError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics import skills
 from landweave.metrics.trivial import COUNTS
@@ -21,9 +21,14 @@ from landweave.run.score import PLACE_SCORES, Scorer
 from landweave.sample import Batch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landweave.contract import Contract
     from landweave.run.references import Reference
 
 Progress = Callable[[int, int], None] | None
+Absent = Literal["mean", "zero"]
+ALL_SPLITS: tuple[Split, ...] = (*SPLITS, SET_ASIDE)
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,12 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     from landweave.run.experiment import Experiment
     from landweave.run.material import open_data
 
-    if split not in SPLITS:
-        raise ConfigError(f"no split `{split}`{did_you_mean(split, SPLITS)}", fix=f"use one of {', '.join(SPLITS)}")
+    if split not in ALL_SPLITS:
+        hint = did_you_mean(split, ALL_SPLITS)
+        raise ConfigError(f"no split `{split}`{hint}", fix=f"use one of {', '.join(ALL_SPLITS)}")
     settings = parse(Experiment, override(run.experiment, changes))
+    if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
+        settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
     dataset, task = open_data(settings)
     found = dataset.tasks[task].legend
     if found.names != run.legend.names:
@@ -65,6 +73,12 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
             fix="give the data with the legend that the run was trained with",
         )
     which: Split = split
+    if split == SET_ASIDE and not any(p.split == SET_ASIDE for p in dataset.places):
+        raise DataError(
+            "no place is set aside for snow, cloud or shadow in these data",
+            where=dataset.where,
+            fix="only BigEarthNet v2 has such places; a pack has them if it was made with data.snow_cloud=true",
+        )
     return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
 
 
@@ -74,57 +88,141 @@ def evaluate(
     split: str = "test",
     changes: Sequence[str] = (),
     product: str = "",
+    only: Sequence[str] = (),
+    absent: Absent = "mean",
     progress: Progress = None,
 ) -> dict[str, Any]:
-    """Score a run on a split, and keep the result as `evaluation-<split>.json` in its folder.
+    """Score a run on a split, and keep the result in its folder, in a file of the name `result_name(...)`.
 
     Args:
         folder: the run.
-        split: train, validation or test.
+        split: train, validation, test, or snow_cloud for the places that BigEarthNet v2 sets aside as spoilt.
         changes: where the data are now, if they have moved.
         product: the name of the land-cover product that the labels are, if they are one: the scores are then
             agreement with it, not accuracy.
+        only: the sensors to see; the others of the run are hidden at every place, from the run and from the
+            references. All of them by default.
+        absent: what stands for a hidden sensor in fusion that asks for something: its mean feature over the training
+            places, or zeros (MoSAiC, table 4, "average" and "no"; that it means features, not images, is our
+            reading). Fusion that leaves absent sensors out gives the same for both.
         progress: called with (places done, places in all).
+
+    Raises:
+        ConfigError: no such split, or no such sensor.
+        RunError: the run has no classifier, or is not one.
+        DataError: the split is empty, or other faults of the data.
     """
     from landweave.data.dataset import Task
 
     run = open_run(folder)
+    require_classifier(run)
+    kept = seen_sensors(run, only)
     scene = reopen(run, split, changes)
     task = Task(run.kind, run.legend)
-    trained = run.trained_classes
     references = _references(run, scene)
-    scorers = {name: Scorer(task, scored=trained) for name in ("", *(r.name for r in references))}
+    scorers = {name: Scorer(task, scored=run.trained_classes) for name in ("", *(r.name for r in references))}
     places: list[dict[str, Any]] = []
     located = scene.dataset.located()
     far = _distances(scene, located)
+    if only and absent == "zero":
+        run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
     for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
-        label = batch.labels[run.task]
-        found = run.predict(batch)
-        scorers[""].add(label, found)
-        for r in references:
-            import torch
-
-            scorers[r.name].add(label, torch.from_numpy(np.ascontiguousarray(r.predict(batch))))
+        batch = hide(batch, run.contract, kept)
+        found = _count(run, batch, scorers, references)
         for b, name in enumerate(batch.names):
-            place = located[scene.scored[len(places)]]
-            alone = Scorer(task, scored=trained)
-            alone.add_place(label, found, b)
-            score = alone.scores()[PLACE_SCORES[run.kind]]
-            places.append(
-                {
-                    "name": name,
-                    "group": place.group,
-                    "lon": place.lon,
-                    "lat": place.lat,
-                    "score": score if math.isfinite(score) else None,
-                    "nearest_km": far[len(places)],
-                }
-            )
+            at = len(places)
+            places.append(_place(name, located[scene.scored[at]], far[at], _alone(run, batch, found, b)))
         if progress:
             progress(len(places), len(scene.scored))
-    result = _result(run, split, product, scorers, references, places)
-    write_json(Path(folder) / f"evaluation-{split}.json", result)
+    result = _result(run, split, product, scorers, references, places) | {
+        "only": list(kept) if only else [],
+        "absent": absent if only else "",
+    }
+    write_json(Path(folder) / result_name(split, kept if only else (), absent), result)
     return result
+
+
+def result_name(split: str, only: Sequence[str] = (), absent: str = "mean") -> str:
+    """`evaluation-test.json`, or with hidden sensors `evaluation-test-only-s2-l2a-mean.json`."""
+    hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
+    return f"evaluation-{split}{hidden}.json"
+
+
+def require_classifier(run: Run) -> None:
+    """Refuse a run that learned no classes.
+
+    Raises:
+        RunError: its `config.json` says so.
+    """
+    if not run.config.get("classifier", True):
+        raise RunError(
+            "this run was pretrained without labels: it has no classifier to score",
+            where=run.folder,
+            fix=f"train one on its encoders: landweave train supervised start={run.folder} --out RUN",
+        )
+
+
+def seen_sensors(run: Run, only: Sequence[str]) -> tuple[str, ...]:
+    """The sensors that a run may see: those of `only`, all of them by default.
+
+    Raises:
+        ConfigError: one is not of the run, or `only` hides none.
+    """
+    mine = sorted(run.contract.streams)
+    for name in only:
+        if name not in mine:
+            raise ConfigError(
+                f"the run has no sensor `{name}`{did_you_mean(name, mine)}",
+                where="only",
+                fix=f"use one of {listed(mine)}",
+            )
+    if only and set(only) == set(mine):
+        raise ConfigError(
+            f"that is every sensor of the run ({listed(mine)}), so none is hidden", where="only", fix="leave it out"
+        )
+    return tuple(n for n in mine if not only or n in only)
+
+
+def hide(batch: Batch, contract: Contract, seen: Sequence[str]) -> Batch:
+    """A raw batch in which every sensor of the contract but those in `seen` is absent at every place."""
+    rows = [contract.streams[name] for name in seen]
+    if len(rows) == len(contract.streams):
+        return batch
+    images = {s: im if any(r.accepts(s) for r in rows) else im.unseen() for s, im in batch.images.items()}
+    return replace(batch, images=images)
+
+
+def _count(run: Run, batch: Batch, scorers: dict[str, Scorer], references: Sequence[Reference]) -> Tensor:
+    """Predict, and count the answers of the run and of the references; gives those of the run."""
+    import torch
+
+    label = batch.labels[run.task]
+    found = run.predict(batch)
+    scorers[""].add(label, found)
+    for r in references:
+        scorers[r.name].add(label, torch.from_numpy(np.ascontiguousarray(r.predict(batch))))
+    return found
+
+
+def _alone(run: Run, batch: Batch, found: Tensor, index: int) -> float | None:
+    """The score of one place; None where it has none."""
+    from landweave.data.dataset import Task
+
+    scorer = Scorer(Task(run.kind, run.legend), scored=run.trained_classes)
+    scorer.add_place(batch.labels[run.task], found, index)
+    score = scorer.scores()[PLACE_SCORES[run.kind]]
+    return score if math.isfinite(score) else None
+
+
+def _place(name: str, place: Place, far: float | None, score: float | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "group": place.group,
+        "lon": place.lon,
+        "lat": place.lat,
+        "score": score,
+        "nearest_km": far,
+    }
 
 
 def _references(run: Run, scene: Scene) -> list[Reference]:
@@ -198,6 +296,9 @@ def clean(row: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
+_STANDS = {"mean": "their mean feature", "zero": "zeros"}
+
+
 def table(result: dict[str, Any]) -> Iterator[str]:
     """The result as lines for a terminal: averaged scores beside the references, then the classes."""
     names = ["this run", *result["references"]]
@@ -207,6 +308,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
     counts = f"{result['n_places']} places, {result['n']} labels, {present} classes present"
     yield f"{what}, split {result['split']}: {counts}"
+    if result["only"]:
+        yield f"only {', '.join(result['only'])} seen; the others stand as {_STANDS[result['absent']]}"
     yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
     for key in (k for k in result["scores"] if k not in COUNTS):
         cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
