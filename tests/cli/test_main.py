@@ -63,8 +63,11 @@ def test_dry_run_prints_yaml_that_trains_the_same(tmp_path: Path) -> None:
 
 
 def test_every_shipped_recipe_parses_and_says_what_it_is() -> None:
+    from landweave.run.experiment import recipes
+
     lines = call("recipes").splitlines()
-    assert {line.split()[0] for line in lines} == {"supervised", "segment", "mosaic-1"}
+    assert {line.split()[0] for line in lines} == set(recipes()) > {"supervised", "segment", "mosaic-1", "iai-simclr"}
     assert all(len(line.split()) > 5 for line in lines)
     schema = json.loads(call("schema"))
-    assert set(schema["properties"]) == {"recipe", "seed", "data", "method", "optim", "train"}
+    first = {"recipe", "seed", "data", "method", "optim", "train"}
+    assert set(schema["properties"]) == first | {"pretrain", "start", "classifier"}

@@ -6,31 +6,32 @@ from typing import Any
 import pytest
 import torch
 
-from landweave.config import Config, parse, to_yaml
+from landweave.config import parse, to_yaml
 from landweave.errors import ConfigError
-from landweave.methods import Method, MethodConfig, Mosaic1, Segment, Supervised
+from landweave.methods import MethodConfig, Segment, Supervised
 from landweave.nn.model import MapModel, SceneModel
 from landweave.sample import Batch, LabelKind
+from tests.methods.recipes_in_test import SIZES, Holder, contrast, method_of
 from tests.nn.tiny_models import batch_of, contract_of, task_of, with_image
 
-TINY = {"name": "test_resnet"}  # timm's own model for tests: five stages, 0.4 M weights
-SIZES = {"s2-l2a": (32, 32), "s1-rtc-gamma0": (32, 32)}
+MOSAIC = {
+    "intra": {"kind": "intra"},
+    "msc": {"kind": "mulsupcon"},
+    "supervised": {"kind": "supervised"},
+}
 CASES: list[tuple[str, LabelKind, dict[str, Any]]] = [
     ("supervised", "class", {}),
     ("supervised", "multilabel", {"fusion": {"kind": "early"}, "sensor_dropout": 0.5}),
     ("segment", "map", {"decoder": {"kind": "unet", "channels": [32, 16, 16, 8, 8]}}),
     ("segment", "map", {"decoder": {"kind": "upernet", "channels": 16}, "fusion": {"kind": "mean"}}),
-    ("mosaic-1", "multilabel", {"unlabelled": "rest"}),
-    ("mosaic-1", "class", {"fusion": {"kind": "mean"}, "sensor_dropout": 0.5}),
+    ("contrast", "multilabel", {"terms": MOSAIC, "unlabelled": "rest"}),
+    ("contrast", "class", {"terms": MOSAIC, "fusion": {"kind": "mean"}, "sensor_dropout": 0.5}),
 ]
+KINDS: list[tuple[str, LabelKind]] = [("supervised", "class"), ("segment", "map"), ("contrast", "class")]
 
 
-class Holder(Config):
-    method: Method
-
-
-def method_of(kind: str, **settings: Any) -> MethodConfig:
-    return parse(Holder, {"method": {"kind": kind, "encoder": TINY, **settings}}).method
+def any_method(kind: str, **settings: Any) -> MethodConfig:
+    return method_of(kind, **({"terms": MOSAIC} if kind == "contrast" else {}), **settings)
 
 
 def unknown(batch: Batch, *places: int) -> Batch:
@@ -81,11 +82,11 @@ def test_settings_survive_yaml(kind: str, labels: LabelKind, settings: dict[str,
 
 def test_every_method_learns_a_simple_world() -> None:
     """Three classes told apart by the level of one band: a few steps must be far better than chance."""
-    for kind, labels in (("supervised", "class"), ("segment", "map"), ("mosaic-1", "class")):
+    for kind, labels in KINDS:
         torch.manual_seed(0)
-        method = method_of(kind, **({"decoder": {"kind": "upernet", "channels": 32}} if kind == "segment" else {}))
-        model = method.build(contract_of(SIZES), task_of(labels))  # type: ignore[arg-type]
-        batch = batch_of(SIZES, B=6, kind=labels)  # type: ignore[arg-type]
+        method = any_method(kind, **({"decoder": {"kind": "upernet", "channels": 32}} if kind == "segment" else {}))
+        model = method.build(contract_of(SIZES), task_of(labels))
+        batch = batch_of(SIZES, B=6, kind=labels)
         image, label = batch.images["s2-l2a"], batch.labels["task"]
         values = (
             torch.arange(6) % 3 if labels == "class" else (torch.arange(6) % 3).byte()[:, None, None].expand(6, 32, 32)
@@ -115,7 +116,7 @@ def test_unlabelled_places_count_only_where_the_method_says_so() -> None:
     data[[1, 3]] += 0.05
     other = with_image(batch, "s2-l2a", replace(image, data=data))
     for setting, equal in (("none", True), ("rest", False)):
-        method = method_of("mosaic-1", unlabelled=setting)
+        method = any_method("contrast", unlabelled=setting)
         torch.manual_seed(0)
         model = method.build(contract_of(SIZES), task_of("multilabel"))
         state = {k: v.clone() for k, v in model.state_dict().items()}
@@ -125,9 +126,9 @@ def test_unlabelled_places_count_only_where_the_method_says_so() -> None:
         assert torch.equal(a, b) == equal, setting
 
 
-@pytest.mark.parametrize(("kind", "labels"), [("supervised", "class"), ("segment", "map"), ("mosaic-1", "class")])
+@pytest.mark.parametrize(("kind", "labels"), KINDS)
 def test_batch_of_unknown_labels_gives_zero_with_gradients(kind: str, labels: LabelKind) -> None:
-    method = method_of(kind)
+    method = any_method(kind)
     model = method.build(contract_of(SIZES), task_of(labels))
     loss = method.loss(model, unknown(batch_of(SIZES, kind=labels), 0, 1), "task", key=(0, 0))["loss"]
     loss.backward()
@@ -137,7 +138,7 @@ def test_batch_of_unknown_labels_gives_zero_with_gradients(kind: str, labels: La
 
 def test_mosaic_works_with_one_sensor_and_with_three() -> None:
     for sizes in ({"s2-l2a": (32, 32)}, {**SIZES, "dem": (32, 32)}):
-        method = method_of("mosaic-1")
+        method = contrast("mosaic-1")
         model = method.build(contract_of(sizes), task_of("class"))
         found = method.loss(model, batch_of(sizes, B=4), "task", key=(0, 0))
         assert set(found) == {*(f"intra.{n}" for n in sizes), "msc", "supervised", "loss"}
@@ -146,11 +147,11 @@ def test_mosaic_works_with_one_sensor_and_with_three() -> None:
 
 def test_class_weights_reach_the_supervised_loss() -> None:
     weights = torch.tensor([0.0, 1.0, 5.0])
-    for kind, labels in (("supervised", "class"), ("segment", "map"), ("mosaic-1", "class")):
-        method = method_of(kind)
+    for kind, labels in KINDS:
+        method = any_method(kind)
         torch.manual_seed(0)
-        model = method.build(contract_of(SIZES), task_of(labels)).eval()  # type: ignore[arg-type]
-        batch = batch_of(SIZES, B=3, kind=labels)  # type: ignore[arg-type]
+        model = method.build(contract_of(SIZES), task_of(labels)).eval()
+        batch = batch_of(SIZES, B=3, kind=labels)
         plain = method.loss(model, batch, "task", key=(0, 0))["supervised"]
         weighted = method.loss(model, batch, "task", key=(0, 0), class_weights=weights)["supervised"]
         assert not torch.equal(plain, weighted), kind
@@ -160,15 +161,16 @@ def test_a_method_refuses_labels_that_it_cannot_learn_from() -> None:
     for kind, labels, fix in (
         ("supervised", "map", "segment"),
         ("segment", "class", "supervised"),
-        ("mosaic-1", "map", "segment"),
+        ("contrast", "map", "segment"),
     ):
         with pytest.raises(ConfigError, match=f"(?s){kind} learns from .*landweave train {fix}"):
-            method_of(kind).build(contract_of(SIZES), task_of(labels))  # type: ignore[arg-type]
+            any_method(kind).build(contract_of(SIZES), task_of(labels))  # type: ignore[arg-type]
 
 
 def test_views_differ_and_hide_the_same_sensors() -> None:
     batch = batch_of(SIZES, B=8)
-    one, two = method_of("mosaic-1", sensor_dropout=0.5)._views(batch, (0, 0), 2)
+    views = contrast("mosaic-1", "method.sensor_dropout=0.5")._named_views(batch, (0, 0))
+    one, two = views["a"], views["b"]
     hidden = 0
     for name in SIZES:
         a, b = one.images[name], two.images[name]
@@ -178,25 +180,20 @@ def test_views_differ_and_hide_the_same_sensors() -> None:
     assert 0 < hidden <= 8
 
 
-def test_terms_are_changed_and_added_by_name() -> None:
-    method = Mosaic1.model_validate({"terms": {"msc": {"temperature": 0.2}, "inter": {"kind": "inter", "weight": 2}}})
-    assert list(method.terms) == ["intra", "msc", "supervised", "inter"]
-    assert (method.terms["msc"].kind, method.terms["msc"].temperature) == ("mulsupcon", 0.2)
-    assert method.terms["inter"].weight == 2
-    assert Mosaic1.model_validate({"terms": {"msc": {"kind": "inter"}}}).terms["msc"].kind == "inter"
-    with pytest.raises(ConfigError, match=r"`method.terms.msc.temprature`, did you mean `temperature`"):
-        parse(Holder, {"method": {"kind": "mosaic-1", "terms": {"msc": {"temprature": 1}}}}, where="r.yaml")
-    with pytest.raises(ConfigError, match=r"terms.more.kind` is needed; one of intra, inter, mulsupcon, supervised"):
-        parse(Holder, {"method": {"kind": "mosaic-1", "terms": {"more": {"weight": 1}}}})
-    with pytest.raises(ConfigError, match=r"`method.terms.supervised.w8`"):  # a name that is a kind too
-        parse(Holder, {"method": {"kind": "mosaic-1", "terms": {"supervised": {"w8": 1}}}})
+def test_frozen_encoders_stay_as_they_are_and_only_the_rest_learns() -> None:
+    method = method_of("supervised", freeze=True)
+    torch.manual_seed(0)
+    model = method.build(contract_of(SIZES), task_of("class")).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=1.0)
+    method.loss(model, batch_of(SIZES, B=4), "task", key=(0, 0))["loss"].backward()
+    optimizer.step()
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"head.weight", "head.bias"}
 
 
 def test_defaults_are_those_of_the_papers() -> None:
-    assert Mosaic1().encoder.name == "resnet34"
-    assert Mosaic1().unlabelled == "none"
-    assert all(t.weight == 1 for t in Mosaic1().terms.values())
-    assert "inter" not in {t.kind for t in Mosaic1().terms.values()}
-    assert Mosaic1().augment.crop
     assert not Supervised().augment.crop
+    assert not Supervised().freeze
     assert not Segment().augment.crop

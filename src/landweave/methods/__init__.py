@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from landweave.methods.base import MethodConfig
-from landweave.methods.contrast import Contrast, Mosaic1
+from landweave.methods.contrast import Contrast
 from landweave.methods.segment import Segment
 from landweave.methods.supervised import Supervised
 
-Method = Annotated[Supervised | Segment | Mosaic1, Field(discriminator="kind")]
+Method = Annotated[Supervised | Segment | Contrast, Field(discriminator="kind")]
 """Any method, told by `kind`."""
 
-__all__ = ["Contrast", "Method", "MethodConfig", "Mosaic1", "Segment", "Supervised"]
+__all__ = ["Contrast", "Method", "MethodConfig", "Segment", "Supervised"]

@@ -36,6 +36,20 @@ class MethodConfig(Config):
         0.0, ge=0, lt=1, description="share of a place's sensors hidden in training, never its last one"
     )
 
+    @property
+    def classifier(self) -> bool:
+        """Whether it learns to classify; False for a pretraining, which ends with encoders."""
+        return True
+
+    @property
+    def learns_labels(self) -> bool:
+        """Whether it learns from labels at all."""
+        return True
+
+    def lines(self) -> Sequence[str]:
+        """What a person should be told of it beside its name."""
+        return ()
+
     @abc.abstractmethod
     def build(self, contract: Contract, task: Task) -> Model:
         """A model with random weights, drawn from torch's global generator.
@@ -59,7 +73,7 @@ class MethodConfig(Config):
         Args:
             model: what `build` gave.
             cubes: a batch of `landweave.transforms.cubes`, in physical units, not augmented.
-            task: the label to learn.
+            task: the label to learn; a pretraining does without.
             key: (seed, epoch), which with the name of a place decides all that is random here.
             class_weights: how much each class counts in the supervised loss.
         """
@@ -75,13 +89,12 @@ class MethodConfig(Config):
             logits = model.logits(cubes)
             return logits.sigmoid() if kind == "multilabel" else logits.softmax(1)
 
-    def _views(self, cubes: Batch, key: Sequence[int], count: int) -> list[Batch]:
-        """Augmented copies; a sensor that is dropped at a place is dropped in all of them."""
+    def _view(self, cubes: Batch, key: Sequence[int]) -> Batch:
+        """The batch with sensors dropped, augmented."""
         from landweave.nn.fusion import drop_sensors
         from landweave.transforms import augment
 
-        cubes = drop_sensors(cubes, self.sensor_dropout, key)
-        return [augment(cubes, self.augment, (*key, view)) for view in range(count)]
+        return augment(drop_sensors(cubes, self.sensor_dropout, key), self.augment, (*key, 0))
 
     def _require(self, task: Task, name: str) -> None:
         if task.kind not in self.kinds:

@@ -1,18 +1,25 @@
-"""Contrastive methods: two augmented views of each place, an encoder and a projection head a sensor, a sum of terms."""
+"""Contrastive methods: named views of each place, named projection heads, and a sum of terms on what they give.
+
+All of it is data, so a recipe composes a method; those of the papers stand in `landweave/recipes`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from landweave.contract import Contract
+from landweave.errors import did_you_mean, listed
+from landweave.legends import Legend
 from landweave.methods.base import MethodConfig
-from landweave.methods.terms import Embedded, Intra, MulSupCon, Supervised, Term, weighted_sum
+from landweave.methods.embedded import Embedded, Part, View
+from landweave.methods.terms import Clip, Term, active, weighted_sum
 from landweave.nn.config import Encoder, Projection
-from landweave.sample import Batch, LabelKind
+from landweave.sample import Batch, Label, LabelKind
 from landweave.transforms import CONTRASTIVE, Augment
 
 if TYPE_CHECKING:
@@ -21,45 +28,119 @@ if TYPE_CHECKING:
 
     from landweave.data.dataset import Task
     from landweave.nn.model import Model
-    from landweave.sample import Label
+
+LARGEST_SCALE = 100.0
+"""Of a learned 1 / temperature (Radford et al. 2021, section 2.5)."""
+
+
+def _two() -> Any:
+    """Two views drawn alike, `a` and `b`; still without what `augment` gives them."""
+    return {"a": {}, "b": {}}
 
 
 class Contrast(MethodConfig):
-    """What contrastive methods share; one of them is a choice of default `terms`.
+    """A sum of terms on embeddings of views.
 
-    In a recipe `terms` changes the method's own: `terms: {msc: {weight: 0.5}}` keeps the rest as it is, a weight of 0
-    leaves a term out, and a new name (with its `kind`) adds one.
+    Each view is drawn by its own `Augment`, laid on `augment`: `views: {a: {}, b: {blur: 0}}`. Only views and heads
+    that a term with a weight names are computed. Without a `supervised` term it is a pretraining: it ends with
+    encoders, and no classifier.
+
+    With `unlabelled=none`, as in MoSAiC's table 1, nobody sees the places of unknown label; with `rest` they count in
+    the terms that need no label. Either way only places of the training split are read.
     """
 
     kinds: ClassVar[tuple[LabelKind, ...]] = ("class", "multilabel")
+    kind: Literal["contrast"] = "contrast"
     encoder: Encoder = Encoder(name="resnet34")
-    augment: Augment = CONTRASTIVE
-    projection: Projection = Projection()
-    terms: dict[str, Term] = Field({}, description="name -> term")
+    augment: Augment = Field(CONTRASTIVE, description="what every view is drawn with, unless it says otherwise")
+    views: dict[str, Augment] = Field(default_factory=_two, description="name -> what differs from `augment`")
+    heads: dict[str, Projection] = Field({"main": Projection()}, description="name -> projection head, one a sensor")
+    terms: dict[str, Term] = Field(description="name -> term")
     unlabelled: Literal["none", "rest"] = Field(
         "none", description="none: places of unknown label are left out; rest: they count in terms that need no label"
     )
 
-    @field_validator("terms", mode="before")
+    @field_validator("views", mode="before")
     @classmethod
-    def _on_top(cls, given: Any) -> Any:
-        """Lay what is given on the method's own terms."""
-        if not isinstance(given, Mapping):
+    def _on_augment(cls, given: Any, info: ValidationInfo) -> Any:
+        """Lay each view on `augment`."""
+        base = info.data.get("augment")
+        if base is None or not isinstance(given, Mapping):
             return given
-        own = {name: term.model_dump() for name, term in cls.model_fields["terms"].default.items()}
-        for name, change in given.items():
-            old = own.get(name, {})
-            merges = isinstance(change, Mapping) and change.get("kind", old.get("kind")) == old.get("kind")
-            own[name] = {**old, **change} if merges else change
-        return own
+        own = base.model_dump()
+        return {name: {**own, **change} if isinstance(change, Mapping) else change for name, change in given.items()}
+
+    @field_serializer("views")
+    def _differences(self, views: dict[str, Augment]) -> dict[str, Any]:
+        """What differs from `augment`, so that a change of `augment` in a kept recipe reaches its views."""
+        own = self.augment.model_dump()
+        return {name: {k: v for k, v in view.model_dump().items() if v != own[k]} for name, view in views.items()}
+
+    @field_validator("terms")
+    @classmethod
+    def _names_are_known(cls, terms: dict[str, Term], info: ValidationInfo) -> dict[str, Term]:
+        """Refuse views and heads that nobody defined, before anything heavy is loaded."""
+        if not active(terms):
+            raise ValueError("no term has a weight; a method needs at least one")
+        for name, term in terms.items():
+            for view in term.views:
+                _known(view, info.data.get("views"), f"term `{name}` looks at view", "views")
+            head = getattr(term, "head", None)
+            if head is not None:
+                _known(head, info.data.get("heads"), f"term `{name}` looks at head", "heads")
+            if term.between and term.weight and getattr(info.data.get("fusion"), "kind", "") == "early":
+                raise ValueError(f"term `{name}` compares sensors, and fusion.kind=early makes one image of them")
+        return terms
+
+    @property
+    def classifier(self) -> bool:
+        """Whether a term teaches the classifier; without one the method is a pretraining."""
+        return any("logits" in term.parts for term in active(self.terms).values())
+
+    @property
+    def learns_labels(self) -> bool:
+        """Whether a term looks at labels."""
+        return "labels" in self.needs
+
+    @property
+    def needs(self) -> frozenset[Part]:
+        """What the terms look at."""
+        return frozenset[Part]().union(*(term.parts for term in active(self.terms).values()))
+
+    def lines(self) -> Sequence[str]:
+        """Each term with the readings that it takes."""
+        return [f"{name} = {term.reading()}" for name, term in active(self.terms).items()]
 
     def build(self, contract: Contract, task: Task) -> Model:
-        """A `SceneModel` with a projection head a sensor. See `MethodConfig.build`."""
+        """A `SceneModel` with the projection heads that terms name. See `MethodConfig.build`.
+
+        Raises:
+            ConfigError: a term names a sensor that is not there, or compares sensors where there is one.
+        """
+        import torch
+
         from landweave.nn.model import SceneModel
 
-        self._require(task, str(getattr(self, "kind", "this method")))
-        heads = {"main": self.projection}
-        return SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend), heads=heads)
+        if self.learns_labels:
+            self._require(task, self.kind)
+        terms = active(self.terms)
+        sensors = ["early"] if self.fusion.kind == "early" else sorted(contract.streams)
+        for name, term in terms.items():
+            term.fit(sensors, f"method.terms.{name}")
+        named = {getattr(term, "head", None) for term in terms.values()}
+        model = SceneModel(
+            contract,
+            self.encoder,
+            self.fusion,
+            classes=max(1, len(task.legend)),  # a pretraining without labels has a classifier that nobody uses
+            heads={name: head for name, head in self.heads.items() if name in named},
+            maps="maps" in self.needs,
+        )
+        learned = {n: t.temperature for n, t in terms.items() if isinstance(t, Clip) and t.learn}
+        if learned:
+            logs = {name: torch.nn.Parameter(torch.tensor(-math.log(t))) for name, t in learned.items()}
+            model.log_scales = torch.nn.ParameterDict(logs)
+        return model
 
     def loss(
         self,
@@ -70,40 +151,74 @@ class Contrast(MethodConfig):
         key: Sequence[int],
         class_weights: Float[Tensor, " K"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Every term, `NAME.SENSOR` where it is one a sensor, and `loss`. See `MethodConfig.loss`.
+        """Every term, `NAME.PART` where it has parts, and `loss`. See `MethodConfig.loss`.
 
-        A batch in which no place has a known label gives a loss of 0, with a gradient of 0, under `unlabelled=none`.
+        A batch in which no place has a known label gives a loss of 0, with a gradient of 0, under `unlabelled=none`;
+        so does any term of a batch of one place, but for `supervised`.
         """
-        if self.unlabelled == "none":
-            cubes = _of_rows(cubes, _any_known(cubes.labels[task]))
-        if not len(cubes):
-            return {"loss": sum((p.sum() * 0 for p in model.parameters()), next(model.parameters()).new_zeros(()))}
-        one, two = self._views(cubes, key, 2)
-        a, b = model(one), model(two)
-        seen = {n: a.seen[n] & b.seen[n] for n in a.seen}
-        found = Embedded(a.embeddings["main"], b.embeddings["main"], seen, a.logits, one.labels[task], class_weights)
-        return weighted_sum(self.terms, found)
+        cubes, label = self._counted(cubes, task)
+        logs = _log_scales(model)
+        outs = {name: model(view) for name, view in self._named_views(cubes, key).items()}
+        found = weighted_sum(
+            self.terms,
+            Embedded({name: View.of(out) for name, out in outs.items()}, label, class_weights),
+            scales={name: log.exp().clamp(max=LARGEST_SCALE) for name, log in logs.items()},
+        )
+        # what no term looked at stays in the graph, as several processes must agree on what has a gradient
+        heads = [z for out in outs.values() for head in out.embeddings.values() for z in head.values()]
+        idle = [*logs.values(), *heads, *(out.logits for out in outs.values())]
+        return {**found, "loss": found["loss"] + sum((z.sum() * 0 for z in idle), found["loss"] * 0)}
+
+    def _counted(self, cubes: Batch, task: str) -> tuple[Batch, Label]:
+        """The places that count and their labels; the batch then carries none, and any geometry may move it."""
+        label = cubes.labels.get(task)
+        if label is None or (label.kind == "map" and not self.learns_labels):
+            label = _nothing_said(cubes)
+        elif self.unlabelled == "none":
+            known = label.known.flatten(1).any(1) if label.known.ndim > 1 else label.known
+            if bool(known.any()):
+                cubes = _of_rows(cubes, known)
+                label = cubes.labels[task]
+            else:  # one place of which nothing is seen: terms of it are 0, and no process waits for another in vain
+                cubes = _of_rows(cubes, _first(known))
+                label = cubes.labels[task]
+                cubes = replace(cubes, images={n: im.unseen() for n, im in cubes.images.items()})
+        return replace(cubes, labels={}), label
+
+    def _named_views(self, cubes: Batch, key: Sequence[int]) -> dict[str, Batch]:
+        """The views that terms look at; what one gets does not depend on which others there are."""
+        from landweave.nn.fusion import drop_sensors
+        from landweave.transforms import augment
+
+        cubes = drop_sensors(cubes, self.sensor_dropout, key)
+        named = {view for term in active(self.terms).values() for view in term.views}
+        order = list(self.views)
+        return {n: augment(cubes, self.views[n], (*key, order.index(n))) for n in order if n in named}
 
 
-class Mosaic1(Contrast):
-    """MoSAiC-1 (Gupta et al., section 4.4): contrast within each sensor, and between labels over all of them.
-
-        L = sum_s L_intra(s) + L_msc([z_1, z_2, ...], y) + L_bce(g_c([h_1, h_2, ...]), y)
-
-    All weights are 1. There is no term between sensors. The paper: ResNet-34 encoders, a projection head of two
-    layers, g_c one linear layer, two sensors. Ours, since the paper states none: the temperatures (0.1), the sizes of
-    the head, the augmentations, and whatever `MulSupCon` lists. Any number of sensors, and single labels, work alike.
-    With `unlabelled=none`, as in the paper's table 1, nobody sees the places of unknown label.
-    """
-
-    kind: Literal["mosaic-1"] = "mosaic-1"
-    terms: dict[str, Term] = Field(
-        {"intra": Intra(), "msc": MulSupCon(), "supervised": Supervised()}, description="name -> term"
-    )
+def _known(name: str, known: Mapping[str, Any] | None, what: str, field: str) -> None:
+    if known is not None and name not in known:
+        there = listed(list(known)) or "none"
+        raise ValueError(f"{what} `{name}`{did_you_mean(name, list(known))}; in `{field}` there are {there}")
 
 
-def _any_known(label: Label) -> Bool[Tensor, " B"]:
-    return label.known.any(1) if label.known.ndim > 1 else label.known
+def _log_scales(model: Model) -> dict[str, Tensor]:
+    held = getattr(model, "log_scales", None)
+    return {} if held is None else dict(held.items())
+
+
+def _nothing_said(cubes: Batch) -> Label:
+    """A label of no class, for data without any, or with one that no term looks at."""
+    import torch
+
+    none = torch.zeros(len(cubes), 0)
+    return Label("multilabel", none.byte(), none.bool(), Legend("none", ()))
+
+
+def _first(rows: Bool[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    import torch
+
+    return torch.arange(len(rows), device=rows.device) == 0
 
 
 def _of_rows(batch: Batch, rows: Bool[Tensor, " B"]) -> Batch:

@@ -45,6 +45,6 @@ class Segment(MethodConfig):
         """`supervised` and `loss`, which are the same. See `MethodConfig.loss`."""
         from landweave.losses import supervised_loss
 
-        (view,) = self._views(cubes, key, 1)
+        view = self._view(cubes, key)
         value = supervised_loss(model.logits(view), view.labels[task], weights=class_weights)
         return {"supervised": value, "loss": value}

@@ -1,13 +1,16 @@
 """Scene classification from labels alone: one sensor, early fusion, or late fusion of several.
 
 With `fusion.kind=early` it is the poster's EarlyFusion, with `concat` its LateFusion (two encoders from scratch and
-one linear layer), with one stream its OnlySen-1 or OnlySen-2 (Scheibenreif et al., fusion poster).
+one linear layer), with one stream its OnlySen-1 or OnlySen-2 (Scheibenreif et al., fusion poster). On encoders that
+were trained before (`pretrain`, `start`) it is fine-tuning, or with `freeze` a linear probe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
 
 from landweave.contract import Contract
 from landweave.methods.base import MethodConfig
@@ -27,13 +30,17 @@ class Supervised(MethodConfig):
     kinds: ClassVar[tuple[LabelKind, ...]] = ("class", "multilabel")
     kind: Literal["supervised"] = "supervised"
     unlabelled: Literal["none"] = "none"
+    freeze: bool = Field(False, description="leave the encoders as they start, in eval mode: a linear probe")
 
     def build(self, contract: Contract, task: Task) -> Model:
         """A `SceneModel`. See `MethodConfig.build`."""
         from landweave.nn.model import SceneModel
 
         self._require(task, self.kind)
-        return SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend))
+        model = SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend))
+        if self.freeze:
+            model.freeze_encoders()
+        return model
 
     def loss(
         self,
@@ -47,6 +54,6 @@ class Supervised(MethodConfig):
         """`supervised` and `loss`, which are the same. See `MethodConfig.loss`."""
         from landweave.losses import supervised_loss
 
-        (view,) = self._views(cubes, key, 1)
+        view = self._view(cubes, key)
         value = supervised_loss(model.logits(view), view.labels[task], weights=class_weights)
         return {"supervised": value, "loss": value}

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
@@ -42,13 +42,26 @@ class Train(Config):
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU; more than one trains with DDP")
     workers: int = Field(0, ge=0, description="processes that read; 0 reads in the training process")
     places_per_group: int | None = Field(None, ge=1, description="at most so many places of one group in a batch")
+    one_group: bool = Field(False, description="every batch from one group (hard negatives), filled up with others")
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes weigh more")
     validate_every: int = Field(1, ge=1, description="epochs between two looks at the validation places")
     monitor: str = Field("", description="validation score that picks the kept epoch; default by kind of label")
 
 
+class Stage(Config):
+    """A training that comes before the main one, on the same data, and leaves its encoders to it."""
+
+    method: Method
+    optim: Optim = Optim()
+    train: Train = Train()
+
+
 class Experiment(Config):
-    """A recipe, read."""
+    """A recipe, read.
+
+    With `pretrain` it is sequential: that stage is trained first, in the folder `pretrain` of the run, and the method
+    begins with its encoders. Encoder and fusion of the stage are those of the method, and need not be said twice.
+    """
 
     recipe: str = Field("", description="the recipe it came from")
     seed: int = Field(0, description="of weights, order and augmentation")
@@ -56,6 +69,63 @@ class Experiment(Config):
     method: Method
     optim: Optim = Optim()
     train: Train = Train()
+    pretrain: Stage | None = Field(None, description="what is trained first, to begin with its encoders")
+    start: str = Field("", description="a finished run folder, to begin with its encoders (of all stages, the first)")
+    classifier: bool = Field(True, description="false: a pretraining on its own, which ends with encoders only")
+
+    @field_validator("pretrain")
+    @classmethod
+    def _one_encoder(cls, stage: Stage | None, info: ValidationInfo) -> Stage | None:
+        """Give the stage the encoder and the fusion of the method, where it names none; refuse others."""
+        method = info.data.get("method")
+        if stage is None or method is None:
+            return stage
+        own = {k: getattr(method, k) for k in ("encoder", "fusion") if k not in stage.method.model_fields_set}
+        if own:
+            plain = stage.method.model_dump() | {k: v.model_dump() for k, v in own.items()}
+            stage = stage.model_copy(update={"method": type(stage.method).model_validate(plain)})
+        if stage.method.encoder != method.encoder:
+            mine, theirs = stage.method.encoder, method.encoder
+            unlike = [f"{k} {v} and {getattr(theirs, k)}" for k, v in mine if v != getattr(theirs, k)]
+            raise ValueError(f"the encoders of the stage and of `method` differ: {'; '.join(unlike)}; leave one out")
+        if (stage.method.fusion.kind == "early") != (method.fusion.kind == "early"):
+            raise ValueError("one of the stage and `method` has fusion.kind=early, the other has not")
+        return stage
+
+    @field_validator("classifier")
+    @classmethod
+    def _as_the_method(cls, classifier: bool, info: ValidationInfo) -> bool:
+        """Refuse to end without a classifier by accident."""
+        method, train = info.data.get("method"), info.data.get("train")
+        if method is None or train is None:
+            return classifier
+        if classifier and not method.classifier:
+            raise ValueError(
+                "no term of the method learns to classify; add one of kind supervised, move the method to `pretrain`, "
+                "or say classifier=false for a pretraining on its own"
+            )
+        if not classifier and method.classifier:
+            raise ValueError("false is for a pretraining, and the method learns to classify; leave it out")
+        if not classifier and (train.monitor or train.class_weights != "none"):
+            raise ValueError("a pretraining has no scores and no classes: leave train.monitor and class_weights out")
+        return classifier
+
+    @property
+    def first(self) -> Experiment | None:
+        """The pretraining stage as an experiment of its own."""
+        if self.pretrain is None:
+            return None
+        stage = self.pretrain
+        return Experiment(
+            recipe=self.recipe,
+            seed=self.seed,
+            data=self.data,
+            method=stage.method,
+            optim=stage.optim,
+            train=stage.train,
+            start=self.start,
+            classifier=stage.method.classifier,
+        )
 
 
 class DataOnly(Config):

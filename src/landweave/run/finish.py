@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from landweave.files import write_json
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.run.score import Scorer
-from landweave.sample import Label
+from landweave.sample import Batch, Label
 from landweave.transforms import cubes
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def class_counts(material: Material) -> list[int]:
     dataset, K = material.dataset, len(material.kind.legend)
     counts = torch.zeros(K, dtype=torch.int64)
     for i in material.train:
-        if not dataset.places[i].labelled:
+        if not (material.task and dataset.places[i].labelled):
             continue
         if material.kind.kind == "map":
             counts += _pixels(dataset.read(i).labels[material.task], K)
@@ -54,31 +55,14 @@ def class_weights(experiment: Experiment, material: Material) -> Tensor | None:
 def finish(experiment: Experiment, material: Material, model: Model, folder: Path) -> None:
     """Measure mean features and the validation confusion with the kept weights, and write `config.json`.
 
-    `config.json` is written last: a folder that has it holds a finished run.
+    `config.json` is written last: a folder that has it holds a finished run. A pretraining has no confusion and no
+    scores, and `classifier` false.
     """
-    from landweave.data.load import batches
-
     model.eval()
-    sums: dict[str, Tensor] = {}
-    count: dict[str, Tensor] = {}
-    device = next(model.parameters()).device
-    known = [i for i in material.train if material.dataset.places[i].labelled][:2000]
-    options: dict[str, Any] = {"batch_size": experiment.train.batch_size, "like": material.like}
     with torch.inference_mode():
-        for batch in batches(material.dataset, known, **options):
-            cube = cubes(batch.to(device), material.contract)
-            for name, features in model.features(cube).items():
-                seen = cube.images[name].sensor_seen.float() if name in cube.images else torch.ones(len(batch))
-                seen = seen.to(features)
-                sums[name] = sums.get(name, 0) + (features * seen[:, None]).sum(0).double().cpu()
-                count[name] = count.get(name, 0) + seen.sum().double().cpu()
-        means = {name: (sums[name] / count[name].clamp(min=1)).float() for name in sums}
+        means = _mean_features(experiment, material, model)
         model.set_mean_features(means)
-        scorer = Scorer(material.kind)
-        for batch in batches(material.dataset, list(material.validation), **options):
-            cube = cubes(batch.to(device), material.contract)
-            found = experiment.method.predict(model, cube, material.kind.kind).float().cpu()
-            scorer.add(batch.labels[material.task], found)
+        scorer = _validated(experiment, material, model) if experiment.classifier else None
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())
     write_json(
@@ -90,12 +74,48 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "legend": material.kind.legend.to_json(),
             "contract": material.contract.to_json(),
             "class_counts": class_counts(material),
-            "validation_confusion": scorer.confusion(),
-            "validation_scores": scorer.scores(),
+            "classifier": experiment.classifier,
+            "validation_confusion": scorer.confusion() if scorer else None,
+            "validation_scores": scorer.scores() if scorer else {},
             "mean_features": {name: mean.tolist() for name, mean in means.items()},
             "experiment": experiment.model_dump(mode="json"),
         },
     )
+
+
+def _batches(experiment: Experiment, material: Material, indices: Sequence[int]) -> Iterator[Batch]:
+    """Raw batches of places in order."""
+    from landweave.data.load import batches
+
+    return iter(batches(material.dataset, indices, batch_size=experiment.train.batch_size, like=material.like))
+
+
+def _mean_features(experiment: Experiment, material: Material, model: Model) -> dict[str, Tensor]:
+    """The mean feature of each sensor over the labelled training places, or all where no classifier is learned."""
+    places = material.dataset.places
+    some = [i for i in material.train if places[i].labelled or not experiment.classifier][:2000]
+    sums: dict[str, Tensor] = {}
+    count: dict[str, Tensor] = {}
+    device = next(model.parameters()).device
+    for batch in _batches(experiment, material, some):
+        cube = cubes(batch.to(device), material.contract)
+        for name, features in model.features(cube).items():
+            seen = cube.images[name].sensor_seen.float() if name in cube.images else torch.ones(len(batch))
+            seen = seen.to(features)
+            sums[name] = sums.get(name, 0) + (features * seen[:, None]).sum(0).double().cpu()
+            count[name] = count.get(name, 0) + seen.sum().double().cpu()
+    return {name: (sums[name] / count[name].clamp(min=1)).float() for name in sums}
+
+
+def _validated(experiment: Experiment, material: Material, model: Model) -> Scorer:
+    """What the model answers at the validation places, counted."""
+    scorer = Scorer(material.kind)
+    device = next(model.parameters()).device
+    for batch in _batches(experiment, material, material.validation):
+        cube = cubes(batch.to(device), material.contract)
+        found = experiment.method.predict(model, cube, material.kind.kind).float().cpu()
+        scorer.add(batch.labels[material.task], found)
+    return scorer
 
 
 def versions() -> dict[str, str]:

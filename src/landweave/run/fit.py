@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +23,11 @@ from landweave.files import write_text
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.run.material import Material
+from landweave.run.predict import Run
 from landweave.run.score import Scorer, monitor_of
-from landweave.run.state import SafeCheckpointIO, whole_state
+from landweave.run.start import load_start
+from landweave.run.state import whole_state
+from landweave.run.trainer import quiet, trainer_of
 from landweave.sample import Batch
 from landweave.transforms import cubes
 
@@ -34,9 +35,29 @@ if TYPE_CHECKING:
     from landweave.nn.model import Model
 
 STATE = "state"
+LOOK = 2**31 - 1
+"""Stands for the epoch where a pretraining looks at its terms on validation places: the same draws each time."""
 
 Note = Callable[[str], None]
 """Where a line for the person goes."""
+
+
+class Means:
+    """Terms of a loss, averaged over steps."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Count one step."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.steps += 1
+
+    def values(self) -> dict[str, float]:
+        """The mean of each term."""
+        return {k: v / max(1, self.steps) for k, v in self.sums.items()}
 
 
 class Fitting(L.LightningModule):
@@ -49,8 +70,8 @@ class Fitting(L.LightningModule):
         self.spent = 0.0
         self.best = -math.inf
         self.history: list[dict[str, Any]] = []
-        self._sums: dict[str, float] = {}
-        self._steps = 0
+        self.scores: dict[str, float] = {}
+        self.learned, self._looked = Means(), Means()
         self._scorer: Scorer | None = None
 
     # ---- data: one pass is one list of batches, drawn from (seed, epoch)
@@ -61,6 +82,7 @@ class Fitting(L.LightningModule):
             self.material.train,
             shuffle_key=(self.experiment.seed, self.current_epoch),
             group_cap=train.places_per_group,
+            one_group=train.one_group,
             drop_last=len(self.material.train) // self.trainer.world_size > train.batch_size,
         )
 
@@ -90,17 +112,11 @@ class Fitting(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Draw dropout and the like from (seed, epoch), so that a resumed epoch repeats them."""
         torch.manual_seed(self.experiment.seed * 1_000_003 + self.current_epoch)
-        self._sums, self._steps, self._started = {}, 0, time.monotonic()
+        self.learned, self._started = Means(), time.monotonic()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The method's loss."""
-        terms = self.experiment.method.loss(
-            self.model,
-            cubes(batch, self.material.contract),
-            self.material.task,
-            key=(self.experiment.seed, self.current_epoch),
-            class_weights=self.weights,
-        )
+        terms = self._terms(batch, self.current_epoch)
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise RunError(
@@ -108,10 +124,17 @@ class Fitting(L.LightningModule):
                 where=self.experiment.recipe,
                 fix="lower optim.lr, or run `landweave check` on the data",
             )
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
-        self._steps += 1
+        self.learned.add(terms)
         return loss
+
+    def _terms(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        return self.experiment.method.loss(
+            self.model,
+            cubes(batch, self.material.contract),
+            self.material.task,
+            key=(self.experiment.seed, epoch),
+            class_weights=self.weights,
+        )
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on biases and norms; warm-up, then cosine to zero over steps or minutes."""
@@ -136,11 +159,14 @@ class Fitting(L.LightningModule):
     # ---- looking
     def on_validation_epoch_start(self) -> None:
         """Start to count."""
-        self._scorer = Scorer(self.material.kind)
+        self._looked = Means()
+        self._scorer = Scorer(self.material.kind) if self.experiment.classifier else None
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Count one batch."""
-        assert self._scorer is not None
+        """Count one batch; of a pretraining its terms, which are those of all processes."""
+        if self._scorer is None:
+            self._looked.add(self._terms(batch, LOOK))
+            return
         label = batch.labels[self.material.task]
         found = self.experiment.method.predict(
             self.model, cubes(batch, self.material.contract), self.material.kind.kind
@@ -149,7 +175,9 @@ class Fitting(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Add up over processes, and keep the scores of the epoch."""
-        assert self._scorer is not None
+        if self._scorer is None:
+            self.scores = self._looked.values()
+            return
         if self.trainer.world_size > 1:
             self._scorer.add_up()
         self.scores = self._scorer.scores()
@@ -179,15 +207,14 @@ class Keep(Callback):
         if train.max_minutes is not None and fitting.spent > 60 * train.max_minutes and not last:
             trainer.should_stop = last = True
             self.note(f"stopped after epoch {epoch + 1} of {train.epochs}: train.max_minutes={train.max_minutes:g}")
-        losses = {k: v / max(1, fitting._steps) for k, v in fitting._sums.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        rows: list[dict[str, Any]] = [{"epoch": epoch, "split": "train", **losses, "lr": rate}]
+        rows: list[dict[str, Any]] = [{"epoch": epoch, "split": "train", **fitting.learned.values(), "lr": rate}]
         looked = (epoch + 1) % train.validate_every == 0 or epoch + 1 >= train.epochs
         if looked:
             scores = {k: v for k, v in fitting.scores.items() if math.isfinite(v)}
             rows.append({"epoch": epoch, "split": "validation", **scores})
         fitting.history = [*fitting.history, *rows]
-        value = fitting.scores.get(monitor_of(train.monitor, fitting.material.kind.kind), math.nan) if looked else None
+        value = self._value(fitting) if looked else None
         better = value is not None and value > fitting.best
         if better or (last and fitting.best == -math.inf):
             fitting.best = value if better and value is not None else fitting.best
@@ -201,96 +228,64 @@ class Keep(Callback):
                     logger.log_metrics(named, step=epoch)
         trainer.save_checkpoint(self.folder / STATE)
 
+    def _value(self, fitting: Fitting) -> float | None:
+        """What picks the kept epoch; a pretraining has nothing of the kind, and keeps its last."""
+        if not fitting.experiment.classifier:
+            return None
+        name = monitor_of(fitting.experiment.train.monitor, fitting.material.kind.kind)
+        return fitting.scores.get(name, math.nan)
 
-def fit(experiment: Experiment, material: Material, folder: Path, *, progress: bool, note: Note) -> None:
-    """Train in a claimed folder, going on from its training state if there is one, and finish it."""
+
+def fit(
+    experiment: Experiment, material: Material, folder: Path, *, start: Run | None = None, progress: bool, note: Note
+) -> None:
+    """Train in a claimed folder, going on from its training state if there is one, and finish it.
+
+    Args:
+        experiment: what to train.
+        material: what `gather` gave.
+        folder: the run folder.
+        start: a run to begin with the encoders of.
+        progress: show a bar.
+        note: told what a person wants to know.
+    """
     from landweave.run import finish
 
-    _quiet()
+    quiet()
     torch.manual_seed(experiment.seed)
     model = experiment.method.build(material.contract, material.kind)
+    state = whole_state(folder / STATE)
+    if start is not None and state is None:
+        load_start(model, start)
     _describe(experiment, material, model, note)
     fitting = Fitting(experiment, material, model, finish.class_weights(experiment, material))
-    trainer = _trainer(experiment, folder, Keep(folder, note), progress)
-    state = whole_state(folder / STATE)
+    trainer = trainer_of(experiment, folder, Keep(folder, note), progress)
     if state is not None:
         note(f"going on from the training state in {state}")
+    elif start is not None:
+        note(f"beginning with the encoders of {start.folder}")
     trainer.fit(fitting, ckpt_path=str(state) if state else None, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         model.load_state_dict(checkpoint.read_tensors(folder / "model.safetensors"))
         finish.finish(experiment, material, model, folder)
-
-
-def _trainer(experiment: Experiment, folder: Path, keep: Keep, progress: bool) -> L.Trainer:
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-
-    train = experiment.train
-    bars: list[Callback] = []
-    progress = progress and sys.stderr.isatty()  # a bar in a log file is noise
-    if progress:
-        from lightning.pytorch.callbacks import TQDMProgressBar
-
-        bars.append(TQDMProgressBar(refresh_rate=5))
-    return L.Trainer(
-        default_root_dir=folder,
-        accelerator=train.accelerator,
-        devices=train.devices,
-        strategy="ddp" if train.devices > 1 else "auto",
-        precision=_precision(train.precision, train.accelerator),
-        max_epochs=train.epochs,
-        accumulate_grad_batches=train.accumulate,
-        gradient_clip_val=experiment.optim.clip or None,
-        check_val_every_n_epoch=train.validate_every,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the loader deals the places to the processes itself
-        reload_dataloaders_every_n_epochs=1,
-        plugins=[SafeCheckpointIO()],
-        callbacks=[keep, *bars],
-        logger=[CSVLogger(folder, name="logs", version="csv"), TensorBoardLogger(folder, name="logs", version="tb")],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        log_every_n_steps=1_000_000,
-        inference_mode=True,
-    )
-
-
-def _precision(wanted: str, accelerator: str) -> str:
-    if wanted != "auto":
-        return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[wanted]
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if _cpu_bf16() else "32-true"
-
-
-def _cpu_bf16() -> bool:
-    """Whether this processor multiplies bf16 in hardware; emulated, it is slower than float32."""
-    probes = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(bool(probe()) for probe in probes if probe is not None)
-
-
-def _quiet() -> None:
-    """Lightning's advice is for its own users; what matters to ours is said by us."""
-    import logging
-
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+    if trainer.world_size > 1:
+        torch.distributed.barrier()  # what follows in another process may begin with what was just written
 
 
 def _describe(experiment: Experiment, material: Material, model: nn.Module, note: Note) -> None:
     data, places = material.dataset, material.dataset.places
     labelled = sum(places[i].labelled for i in material.train)
     weights = sum(p.numel() for p in model.parameters()) / 1e6
-    note(f"{experiment.method.kind} on {data.where}: task `{material.task}`, {len(material.kind.legend)} classes")
+    what = f"task `{material.task}`, {len(material.kind.legend)} classes" if material.task else "no labels"
+    note(f"{experiment.method.kind} on {data.where}: {what if experiment.classifier else f'a pretraining; {what}'}")
     note(
         f"  {len(material.train)} training places ({labelled} labelled), {len(material.validation)} validation places, "
         f"{weights:.1f} M weights"
     )
+    for line in experiment.method.lines():
+        note(f"  {line}")
     for s in material.contract.streams.values():
         size = "" if s.metres is None else f" of {s.metres:g} m"
         note(f"  {s.sensor} [{s.unit}] {s.size[0]} x {s.size[1]} pixels{size}: {', '.join(s.bands)}")

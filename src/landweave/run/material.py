@@ -10,6 +10,7 @@ from landweave.contract import Contract
 from landweave.data.dataset import Chosen, Dataset, Task
 from landweave.errors import DataError
 from landweave.files import write_json
+from landweave.legends import Legend
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.sample import Image
@@ -34,15 +35,19 @@ class Material:
 def open_data(experiment: Experiment) -> tuple[Dataset, str]:
     """Open the data of an experiment: the chosen sensors, the labelled fraction, and the task.
 
+    The task is empty where the data have no label and the method needs none.
+
     Raises:
         LandweaveError: anything wrong with the data or the choice.
     """
     from landweave.data.splits import labelled_places
 
     base = experiment.data.open()
+    if not base.tasks and not experiment.method.learns_labels:
+        return Chosen(base, experiment.data.choices, coarsen=experiment.data.coarsen), ""
     task = experiment.data.choose_task(base)
     labelled = labelled_places(base, task, experiment.data.fraction, experiment.data.seed)
-    return Chosen(base, experiment.data.choices, labelled), task
+    return Chosen(base, experiment.data.choices, labelled, experiment.data.coarsen), task
 
 
 def gather(experiment: Experiment, folder: Path) -> Material:
@@ -61,17 +66,26 @@ def gather(experiment: Experiment, folder: Path) -> Material:
     else:
         contract = contract_of(dataset, train)
         write_json(known, contract.to_json())
-    if not any(dataset.places[i].labelled and dataset.classes(i, task) is not None for i in train):
-        raise DataError("no training place has a known label", where=dataset.where, fix=f"label `{task}` in some rows")
+    _require_labels(experiment, dataset, task, train)
     return Material(
         dataset,
         task,
-        dataset.tasks[task],
+        dataset.tasks[task] if task else Task("multilabel", Legend("none", ())),
         tuple(_useful(experiment, dataset, train)),
         tuple(validation),
         contract,
         templates(dataset, train),
     )
+
+
+def _require_labels(experiment: Experiment, dataset: Dataset, task: str, train: Sequence[int]) -> None:
+    """Refuse data of which a method would learn nothing."""
+    method = experiment.method
+    if not method.learns_labels and method.unlabelled == "rest":
+        return
+    if not task or not any(dataset.places[i].labelled and dataset.classes(i, task) is not None for i in train):
+        fix = f"label `{task}` in some rows" if method.learns_labels else "set method.unlabelled=rest to learn from all"
+        raise DataError("no training place has a known label", where=dataset.where, fix=fix)
 
 
 def _plausible(dataset: Dataset, indices: Sequence[int]) -> None:

@@ -51,6 +51,24 @@ class Run:
         return plain
 
     @property
+    def classifier(self) -> bool:
+        """Whether it learned to classify; False for a pretraining, which has encoders to begin with and no more."""
+        return bool(self.config.get("classifier", True))
+
+    def require_classifier(self) -> None:
+        """Refuse a pretraining where classes are asked for.
+
+        Raises:
+            RunError: it is one.
+        """
+        if not self.classifier:
+            raise RunError(
+                "a pretraining run has no classifier; it has encoders to begin with",
+                where=self.folder,
+                fix=f"train one on them: landweave train supervised start={self.folder} --out RUN",
+            )
+
+    @property
     def trained_classes(self) -> list[int]:
         """Indices of the classes that occurred among the training labels; no other is ever predicted."""
         return [i for i, n in enumerate(self.config["class_counts"]) if n > 0]
@@ -63,11 +81,13 @@ class Run:
 
         Raises:
             ContractError: the batch has none of the sensors of the contract.
+            RunError: the run is a pretraining.
         """
         import torch
 
         from landweave.transforms import cubes
 
+        self.require_classifier()
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             cube = cubes(batch.to(device), self.contract)

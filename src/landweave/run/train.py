@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from landweave.data.load import diversity
 from landweave.data.stats import implausible
 from landweave.errors import RunError
+from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
-from landweave.run.material import gather
+from landweave.run.material import Material, gather
+from landweave.run.start import open_start
+
+PRETRAIN = "pretrain"
+"""The folder in a run folder in which its first stage is trained."""
 
 
 def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, progress: bool = True) -> Path:
@@ -33,19 +41,46 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
         note(f"{folder} is finished already; nothing to do")
         return folder
     material = gather(experiment, folder)  # faults of the data show before lightning has been loaded
-    for doubt in implausible(material.contract):
+    for doubt in (*implausible(material.contract), *_doubts(experiment, material)):
         note(f"warning: {doubt}")
+    start = None
+    if experiment.first is not None:
+        start = open_start(experiment, material.contract, _pretrained(experiment.first, material, folder, progress))
+    elif experiment.start:
+        start = open_start(experiment, material.contract, Path(experiment.start))
     from landweave.run.fit import fit
 
-    fit(experiment, material, folder, progress=progress, note=note)
+    fit(experiment, material, folder, start=start, progress=progress, note=note)
     return folder
+
+
+def _pretrained(stage: Experiment, material: Material, folder: Path, progress: bool) -> Path:
+    """Train the first stage in a folder of its own, or go on with it; the data are measured once for both."""
+    own = folder / PRETRAIN
+    if not (own / "contract.json").is_file():
+        write_json(own / "contract.json", material.contract.to_json())
+    return train(stage, own, progress=progress)
+
+
+def _doubts(experiment: Experiment, material: Material) -> Iterator[str]:
+    """What is allowed, and probably not what was meant."""
+    method, settings = experiment.method, experiment.train
+    if getattr(method, "freeze", False) and not (experiment.pretrain or experiment.start):
+        yield "method.freeze holds encoders of random weights: give `pretrain` or `start`"
+    if method.kind == "contrast" and not (settings.places_per_group or settings.one_group):
+        spread = diversity(material.dataset, material.train, settings.batch_size * settings.devices)
+        if spread.warning:
+            yield spread.warning
 
 
 def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
     """Make the folder this experiment's. True if it holds a finished run of it."""
     known = folder / "experiment.yaml"
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        overwrite = False  # a further process of the same training, begun after the first one had claimed the folder
     if known.is_file() and (overwrite or recipe(known) != experiment):
-        trained = (folder / "metrics.jsonl").is_file()  # else it failed before its first epoch: nothing to lose
+        # without metrics it failed before its first epoch: nothing to lose
+        trained = any((folder / stage / "metrics.jsonl").is_file() for stage in (PRETRAIN, ""))
         if trained and not overwrite:
             raise RunError(
                 "another experiment's run stands there",
