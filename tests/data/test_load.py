@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from test_stats import Given
 from test_store import same
 
-from landweave.data import load
+from landweave.data import load, order
 from landweave.data.dataset import Chosen, Place
-from landweave.data.load import Loader, batches, templates
+from landweave.data.load import Loader, batches, diversity, templates
 from landweave.data.store import Pack, pack
 from landweave.errors import ConfigError, DataError, MissingDataError
 from landweave.sample import Batch, Image, Sample, collate
@@ -125,7 +125,7 @@ def test_groups_are_spread(groups: list[int], cap: int, steps: int, epoch: int) 
     holds = all(n <= cap * (len(groups) // size) for g, n in Counter(groups).items() if g)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        load._warned.clear()
+        order._warned.clear()
         found = plan(len(groups), dataset=dataset, batch_size=size, shuffle_key=(0, epoch), group_cap=cap).places
     assert sorted(i for b in found for i in b) == list(range(len(groups)))
     assert {len(b) for b in found} == {size}
@@ -137,7 +137,7 @@ def test_groups_are_spread(groups: list[int], cap: int, steps: int, epoch: int) 
 def test_groups_over_ranks_and_a_warning_once() -> None:
     groups = ["a"] * 20 + ["b"] * 3 + [""] * 17
     dataset = Grouped(groups)
-    load._warned.clear()
+    order._warned.clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for epoch in range(3):
@@ -157,13 +157,113 @@ def test_groups_over_ranks_and_a_warning_once() -> None:
 def test_wrapped_places_with_a_cap() -> None:
     """The places that fill up the last rank's share stand twice in the order and come twice."""
     dataset = Grouped(["a"] * 9)
-    load._warned.clear()
+    order._warned.clear()
     with pytest.warns(UserWarning, match="cannot be held"):
         ranks = [
             plan(9, dataset=dataset, batch_size=5, shuffle_key=(0, 0), group_cap=1, rank=r, world=2).places
             for r in range(2)
         ]
     assert sum(len(b) for rank in ranks for b in rank) == 10
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=60).filter(any),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.booleans(),
+    st.integers(0, 2),
+)
+def test_batches_of_one_group(groups: list[int], size: int, world: int, drop: bool, epoch: int) -> None:
+    """Every place once, in as many batches as without groups; whole batches of a group wherever it has enough."""
+    n = len(groups)
+    if n < world or (drop and -(-n // world) < size):
+        return
+    dataset = Grouped([f"g{g}" if g else "" for g in groups])
+    options: dict[str, Any] = {"batch_size": size, "world": world, "drop_last": drop, "shuffle_key": (0, epoch)}
+    ranks = [plan(n, dataset=dataset, one_group=True, rank=r, **options).places for r in range(world)]
+    plain = [plan(n, dataset=dataset, rank=r, **options).places for r in range(world)]
+    assert [[len(b) for b in rank] for rank in ranks] == [[len(b) for b in rank] for rank in plain]
+    steps = [[i for b in step for i in b] for step in zip(*ranks, strict=True)]
+    drawn = [i for step in zip(*plain, strict=True) for b in step for i in b]
+    assert sorted(i for step in steps for i in step) == sorted(drawn)
+    joint = len(steps[0])
+    counts = Counter(groups[i] for i in dict.fromkeys(drawn) if groups[i])
+    full = [Counter(groups[i] for i in s if groups[i]) for s in steps if len(s) == joint]
+    most = sorted((max(c.values(), default=0) for c in full), reverse=True)
+    whole = sum(count // joint for count in counts.values())
+    assert most[:whole] == [joint] * whole
+    if len(full) > whole:
+        assert most[whole] >= max(count % joint for count in counts.values()), "the largest rest stays together"
+
+
+def test_batches_of_one_group_by_hand() -> None:
+    """10 of a, 7 of b and 3 of c in batches of 4: whole batches of a and b, then the rests of b and c filled up."""
+    groups = ["a"] * 10 + ["b"] * 7 + ["c"] * 3
+    dataset = Grouped(groups)
+    fillers, firsts = set(), set()
+    for epoch in range(20):
+        found = plan(20, dataset=dataset, batch_size=4, shuffle_key=(0, epoch), one_group=True).places
+        texts = sorted("".join(sorted(groups[i] for i in b)) for b in found)
+        assert texts == ["aaaa", "aaaa", "abbb", "accc", "bbbb"]
+        fillers.add(frozenset(i for b in found for i in b if {groups[i] for i in b} > {"a"} and groups[i] == "a"))
+        firsts.add(groups[found[0][0]])
+    assert len(fillers) > 5, "which places of a group are its rest is drawn anew"
+    assert len(firsts) == 3, "and so is the order of the batches"
+
+
+def test_batches_of_one_group_are_of_seed_and_epoch_alone_and_one_for_all_ranks() -> None:
+    dataset = Grouped([f"g{i % 3}" for i in range(36)])
+    options: dict[str, Any] = {"dataset": dataset, "one_group": True, "shuffle_key": (1, 2)}
+    one = plan(36, batch_size=6, **options).places
+    assert one == plan(36, batch_size=6, **options).places
+    assert one != plan(36, batch_size=6, **{**options, "shuffle_key": (1, 3)}).places
+    two = [plan(36, batch_size=3, rank=r, world=2, **options).places for r in range(2)]
+    assert [a + b for a, b in zip(*two, strict=True)] == one
+    assert all(len({i % 3 for i in b}) == 1 for b in one)
+
+
+def test_a_place_that_comes_again_to_fill_a_rank_is_not_beside_itself() -> None:
+    dataset = Grouped(["a"] * 8 + ["b"] * 7)
+    for epoch in range(20):
+        ranks = [
+            plan(15, dataset=dataset, batch_size=4, shuffle_key=(0, epoch), one_group=True, rank=r, world=2).places
+            for r in range(2)
+        ]
+        for step in zip(*ranks, strict=True):
+            places = [i for b in step for i in b]
+            assert len(places) == len(set(places)) or "b" in {dataset.places[i].group for i in places}
+
+
+def test_one_group_that_cannot_be() -> None:
+    dataset = Grouped(["a"] * 4)
+    with pytest.raises(ConfigError, match="at most 2 places of a group") as caught:
+        plan(4, dataset=dataset, batch_size=2, shuffle_key=(0, 0), one_group=True, group_cap=2)
+    assert "train.places_per_group" in str(caught.value)
+    with pytest.raises(ConfigError, match="no place has a group") as caught:
+        plan(4, dataset=Grouped([""] * 4), batch_size=2, shuffle_key=(0, 0), one_group=True)
+    assert "train.one_group=false" in str(caught.value)
+    kept = plan(4, dataset=dataset, batch_size=2, one_group=True).places
+    assert kept == [(0, 1), (2, 3)], "evaluation keeps the order"
+
+
+def test_diversity_is_the_expected_share_of_the_largest_group() -> None:
+    groups = ["a"] * 30 + ["b"] * 10 + [""] * 60
+    dataset = Grouped(groups)
+    found = diversity(dataset, range(100), 20)
+    assert (found.group, found.places, found.share, found.expected) == ("a", 30, 0.3, 6.0)
+    drawn = [plan(100, dataset=dataset, batch_size=20, shuffle_key=(0, epoch)).places[0] for epoch in range(100)]
+    mean = sum(groups[i] == "a" for b in drawn for i in b) / 100
+    assert abs(mean - found.expected) < 0.6
+    text = found.warning
+    assert text is not None
+    assert all(part in text for part in ("30% of the places (30)", "`a`", "about 6 places", "train.places_per_group"))
+    assert diversity(dataset, range(100), 1000).expected == 30
+    assert diversity(dataset, range(10, 50), 4).group == "a"
+    quarter = diversity(Grouped(["a", "b", "c", "d"] * 5), range(20), 4)
+    assert (quarter.group, quarter.share, quarter.warning) == ("a", 0.25, None)
+    assert diversity(Grouped([""] * 3), range(3), 2).warning is None
+    assert diversity(dataset, [], 2).share == 0
 
 
 # ---- templates

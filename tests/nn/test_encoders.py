@@ -21,6 +21,7 @@ BACKBONES = (
     "swin_tiny_patch4_window7_224",
     "vit_tiny_patch16_224",
     "mobilenetv3_small_050",
+    "mma-vgg",
 )
 
 
@@ -37,6 +38,10 @@ def encoder_of(name: str = "resnet18", *, form: Form = "vector", **settings: obj
 @pytest.mark.parametrize("form", ["vector", "map", "pyramid"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_contract_of_every_kind_of_backbone(name: str, form: Form) -> None:
+    if (name, form) == ("mma-vgg", "pyramid"):
+        with pytest.raises(ConfigError, match="mma-vgg gives one map of 1/8 of the pixels"):
+            encoder_of(name, form=form)
+        return
     encoder = encoder_of(name, form=form).eval()
     image = image_of(T=3, B=3)
     image.dates_seen[1, 1:] = False
@@ -54,6 +59,31 @@ def test_contract_of_every_kind_of_backbone(name: str, form: Form) -> None:
         if f.shape[1]:
             assert not (f[0] == 0).all()
             torch.testing.assert_close(f[1], g[0], rtol=1e-3, atol=1e-3)
+
+
+LAST = {"resnet18": 2, "convnext_atto": 2, "vit_tiny_patch16_224": 4, "mobilenetv3_small_050": 2, "mma-vgg": 8}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_map_lies_as_the_image_does_and_the_vector_is_that_of_no_map(name: str) -> None:
+    encoder, plain = encoder_of(name, form="map").eval(), encoder_of(name).eval()
+    image = image_of(B=1)
+    change = replace(image, data=image.data.clone())
+    change.data[..., :32, 32:] += 3.0
+    with torch.no_grad():
+        vector, maps = encoder(image)
+        torch.testing.assert_close(vector, plain(image)[0])
+        moved = (encoder(change)[1] - maps).abs().sum(1)[0]
+    assert maps.shape[-2:] == (LAST.get(name, 2),) * 2
+    assert encoder.widths == [vector.shape[1], maps.shape[1]]
+    if name != "mobilenetv3_small_050":  # its squeeze-and-excitation spreads a change over the whole map
+        half = moved.shape[0] // 2
+        assert moved[:half, half:].sum() > max(moved[:half, :half].sum(), moved[half:].sum())
+
+
+def test_backbone_without_a_map_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no map below its features"):
+        encoder_of("levit_128s", form="map")
 
 
 def _rows(image: Image, rows: list[int]) -> Image:

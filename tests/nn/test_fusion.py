@@ -5,42 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from landweave.nn.fusion import FuseMaps, FuseVectors, MeanFeatures, drop_sensors, stack_sensors
+from landweave.errors import ConfigError
+from landweave.nn.absent import MeanFeatures
+from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Mean
+from landweave.nn.fusion import FuseMaps, drop_sensors, stack_sensors
 from tests.nn.tiny_models import batch_of
 
 
-def test_vectors_by_loops() -> None:
-    h = {
-        "a": torch.tensor([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]),
-        "b": torch.tensor([[5.0, 6.0], [7.0, 8.0], [9.0, 9.0]]),
-    }
-    seen = {"a": torch.tensor([True, False, False]), "b": torch.tensor([True, True, False])}
-    widths = {"a": 2, "b": 2}
-    means = MeanFeatures(widths)
-    means.set({"a": torch.tensor([-1.0, -2.0]), "b": torch.tensor([-3.0, -4.0])})
-    concat = FuseVectors("concat", widths, means)(h, seen)
-    assert concat.tolist() == [[1, 2, 5, 6], [-1, -2, 7, 8], [-1, -2, -3, -4]]
-    mean = FuseVectors("mean", widths, means)(h, seen)
-    assert mean.tolist() == [[3, 4], [7, 8], [0, 0]]
-    swapped = FuseVectors("concat", widths, means)({"b": h["b"], "a": h["a"]}, seen)
-    assert torch.equal(swapped, concat)
-
-
-def test_mean_features_refuse_what_does_not_fit() -> None:
-    means = MeanFeatures({"a": 2})
-    with pytest.raises(ValueError, match="sensors"):
-        means.set({"b": torch.zeros(2)})
-    with pytest.raises(ValueError, match="mean of"):
-        means.set({"a": torch.zeros(1)})
-
-
-@pytest.mark.parametrize("how", ["concat", "mean"])
-def test_maps_of_an_absent_sensor_do_not_count(how: str) -> None:
+@pytest.mark.parametrize("fusion", [Concat(), Concat(flags=True), Mean()], ids=["concat", "concat+flags", "mean"])
+def test_maps_of_an_absent_sensor_do_not_count(fusion: Fusion) -> None:
     torch.manual_seed(0)
     channels = {"a": [0, 4, 8], "b": [0, 4, 8]}
     means = MeanFeatures({"a": 12, "b": 12})
     means.set({"a": torch.rand(12), "b": torch.rand(12)})
-    fuse = FuseMaps(how, channels, means, stages=(0, 1, 2))  # type: ignore[arg-type]
+    fuse = FuseMaps(fusion, channels, means, stages=(0, 1, 2))
 
     def maps(seed: int) -> dict[str, list[torch.Tensor]]:
         made = torch.Generator().manual_seed(seed)
@@ -54,12 +32,21 @@ def test_maps_of_an_absent_sensor_do_not_count(how: str) -> None:
     out, same = fuse(one, seen, reference="a"), fuse(other, seen, reference="a")
     assert [tuple(f.shape) for f in out] == [(2, 0, 16, 16), (2, 4, 8, 8), (2, 8, 4, 4)]
     assert all(torch.equal(x, y) for x, y in zip(out, same, strict=True))
-    if how == "mean":
+    if fusion.kind == "mean":
         assert torch.equal(out[1][1], one["a"][1][1])
-    else:  # filled in with the part of the mean that belongs to the stage
-        filled = torch.cat([one["a"][2][1], means["b"][4:, None, None].expand(8, 4, 4)])
+    else:  # filled in with the part of the mean that belongs to the stage, or with zeros and flags
+        fill = [torch.zeros(8, 4, 4), torch.ones(1, 4, 4), torch.zeros(1, 4, 4)]
+        fill = fill if fusion == Concat(flags=True) else [means["b"][4:, None, None].expand(8, 4, 4)]
+        filled = torch.cat([one["a"][2][1], *fill])
         torch.testing.assert_close(out[2][1], fuse.narrow["2"](filled[None])[0])
     assert fuse(one, seen, reference="b")[1].shape == (2, 4, 4, 4)
+
+
+@pytest.mark.parametrize("fusion", [Attention(), Bilinear()], ids=lambda f: f.kind)
+def test_fusion_that_maps_do_not_have_is_refused(fusion: Fusion) -> None:
+    with pytest.raises(ConfigError, match=f"{fusion.kind} fuses one vector a place") as caught:
+        FuseMaps(fusion, {"a": [4]}, MeanFeatures({"a": 4}), stages=(0,))
+    assert "choose concat, mean or early" in str(caught.value)
 
 
 def test_stack_averages_what_is_seen_of_the_dates_and_keeps_absence() -> None:

@@ -7,13 +7,26 @@ import pytest
 import torch
 
 from landweave.contract import Contract
-from landweave.errors import ContractError
-from landweave.nn.config import Concat, Decoder, Early, Encoder, Fusion, Mean, Projection, UNet, UPerNet
+from landweave.errors import ConfigError, ContractError
+from landweave.nn.config import (
+    Attention,
+    Bilinear,
+    Concat,
+    Decoder,
+    Early,
+    Encoder,
+    Fusion,
+    Mean,
+    Projection,
+    UNet,
+    UPerNet,
+)
 from landweave.nn.model import MapModel, Model, SceneModel
 from landweave.sample import Batch
 from tests.nn.tiny_models import TWO, batch_of, contract_of, with_image
 
-FUSIONS: tuple[Fusion, ...] = (Concat(), Mean(), Early())
+MAP_FUSIONS: tuple[Fusion, ...] = (Concat(), Concat(flags=True), Mean(), Early())
+FUSIONS: tuple[Fusion, ...] = (*MAP_FUSIONS, Attention(width=16), Bilinear(rank=8))
 DECODERS: tuple[Decoder, ...] = (UNet(channels=(32, 24, 16, 16, 8)), UPerNet(channels=16))
 SMALL = Encoder(name="test_resnet")  # timm's own model for tests: five stages, 0.4 M weights
 WIDTH = 96
@@ -79,7 +92,7 @@ def test_scene_contract_of_every_fusion(fusion: Fusion, T: int) -> None:
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.kind)
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
+@pytest.mark.parametrize("fusion", MAP_FUSIONS, ids=lambda f: f.kind)
 def test_map_contract_of_every_fusion_and_decoder(fusion: Fusion, decoder: Decoder) -> None:
     model = mapper(fusion, decoder, **MIXED)
     wake(model)
@@ -97,8 +110,11 @@ def test_map_contract_of_every_fusion_and_decoder(fusion: Fusion, decoder: Decod
         assert model.logits(batch_of(odd, B=1)).shape == (1, 3, 45, 70)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
-@pytest.mark.parametrize("kind", ["scene", "map"])
+@pytest.mark.parametrize(
+    ("kind", "fusion"),
+    [*(("scene", f) for f in FUSIONS), *(("map", f) for f in MAP_FUSIONS)],
+    ids=lambda v: getattr(v, "kind", v),
+)
 def test_values_that_are_not_seen_are_never_read(kind: str, fusion: Fusion) -> None:
     model: Model = scene(fusion) if kind == "scene" else mapper(fusion)
     model.train()
@@ -130,6 +146,60 @@ def test_concat_reads_the_mean_feature_of_an_absent_sensor() -> None:
         expected = model.head(torch.cat([h["s1-rtc-gamma0"][0], means["s2-l2a"]]))
     assert torch.equal(before[1], after[1])
     torch.testing.assert_close(after[0], expected)
+
+
+def test_several_heads_a_sensor_each_with_weights_of_its_own() -> None:
+    heads = {"intra": Projection(dim=8), "inter": Projection(layers=3, dim=4, batch_norm=False)}
+    model, turned = (heads_of(h) for h in (heads, dict(reversed(heads.items()))))
+    state = model.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in turned.state_dict().items()), "order of the heads is nothing"
+    out = model(batch_of(B=3, absent=[("s2-l2a", 1)]))
+    assert {(h, n): z.shape[1] for h, by in out.embeddings.items() for n, z in by.items()} == {
+        ("intra", "s2-l2a"): 8, ("intra", "s1-rtc-gamma0"): 8, ("inter", "s2-l2a"): 4, ("inter", "s1-rtc-gamma0"): 4,
+    }  # fmt: skip
+    for by in out.embeddings.values():
+        assert [bool(row.any()) for row in by["s2-l2a"]] == [True, False, True]
+    out.embeddings["inter"]["s2-l2a"].square().sum().backward()
+    learns = {n for n, p in model.named_parameters() if p.grad is not None and n.startswith("projections")}
+    assert {n.rpartition(".layers")[0] for n in learns} == {"projections.inter.s2-l2a"}
+
+
+def heads_of(heads: dict[str, Projection]) -> SceneModel:
+    torch.manual_seed(0)
+    return SceneModel(contract_of(), SMALL, Concat(), classes=3, heads=heads)
+
+
+def test_a_head_of_a_name_that_cannot_be_is_refused() -> None:
+    for name in ("a.b", "type", ""):
+        with pytest.raises(ConfigError, match=f"no head of the name `{name}`") as caught:
+            heads_of({name: Projection()})
+        assert caught.value.where == "method.heads"
+
+
+@pytest.mark.parametrize("fusion", [Concat(), Early()], ids=lambda f: f.kind)
+def test_maps_are_those_that_the_features_are_pooled_from(fusion: Fusion) -> None:
+    torch.manual_seed(0)
+    model = SceneModel(contract_of(), SMALL, fusion, classes=3, maps=True).eval()
+    plain = SceneModel(contract_of(), SMALL, fusion, classes=3).eval()
+    plain.load_state_dict(model.state_dict())
+    batch = batch_of(B=3, T=2, absent=[("s2-l2a", 1)])
+    batch.images["s1-rtc-gamma0"].dates_seen[2, 1] = False
+    passes = []
+    for encoder in model.by_name.values():
+        first = next(m for m in encoder.net.modules() if isinstance(m, torch.nn.Conv2d))
+        first.register_forward_hook(lambda *_: passes.append(1))
+    with torch.no_grad():
+        out, same = model(batch), plain(batch)
+    assert len(passes) == len(model.by_name), "one pass a sensor"
+    assert not same.maps
+    torch.testing.assert_close(out.logits, same.logits)
+    for name, maps in out.maps.items():
+        assert maps.shape == (3, WIDTH, 2, 2)
+        assert maps.dtype == torch.float32
+        torch.testing.assert_close(maps.mean((2, 3)), out.features[name])
+        torch.testing.assert_close(out.features[name], same.features[name])
+    if fusion.kind == "concat":
+        assert (out.maps["s2-l2a"][1] == 0).all()
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda d: d.kind)

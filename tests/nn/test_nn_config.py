@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from landweave.config import parse
 from landweave.errors import ConfigError
-from landweave.nn.config import Decoder, Early, Encoder, Fusion, UPerNet, backbones
+from landweave.nn.config import Attention, Decoder, Early, Encoder, Fusion, UPerNet, backbones
 
 
 def test_shipped_list_of_backbones_is_that_of_the_locked_timm() -> None:
@@ -20,13 +20,21 @@ def test_unknown_backbone_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"unknown backbone `resnet8`, did you mean `resnet18`") as caught:
         parse(Encoder, {"name": "resnet8"}, where="r.yaml")
     assert len(str(caught.value).splitlines()) < 10
+    assert Encoder(name="mma-vgg").name == "mma-vgg"
+    with pytest.raises(ConfigError, match="did you mean `mma-vgg`"):
+        parse(Encoder, {"name": "mma_vgg"}, where="r.yaml")
+
+
+def test_attention_whose_width_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a width of 10 does not divide into 4 parts"):
+        Attention(width=10)
 
 
 def test_families_are_told_by_kind() -> None:
     assert TypeAdapter(Fusion).validate_python({"kind": "early"}) == Early()
     assert TypeAdapter(Decoder).validate_python({"kind": "upernet", "channels": 64}) == UPerNet(channels=64)
     with pytest.raises(ValidationError):
-        TypeAdapter(Fusion).validate_python({"kind": "attention"})
+        TypeAdapter(Fusion).validate_python({"kind": "atention"})
 
 
 def test_settings_load_without_torch_and_networks_and_methods_without_rasterio() -> None:

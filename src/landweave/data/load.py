@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from landweave.data.dataset import Chosen, Dataset
+from landweave.data.order import Positions, drawn, in_order
 from landweave.errors import ConfigError, DataError, LandweaveError
 from landweave.sample import Batch, Image, Label, collate
 
 if TYPE_CHECKING:
     import torch
 
-Positions = NDArray[np.int64]
-
 _ALIGN = 16
-_warned: set[str] = set()
+CROWDED = 0.25
+"""A group with a larger share of the places than this one crowds the batches of contrastive learning."""
 
 
 def batches(
@@ -40,6 +39,7 @@ def batches(
     workers: int = 0,
     pin: bool = False,
     group_cap: int | None = None,
+    one_group: bool = False,
     rank: int = 0,
     world: int = 1,
     pad: bool = False,
@@ -64,13 +64,17 @@ def batches(
         group_cap: at most so many places of one group in a batch (of one rank), for contrastive learning, where
             neighbours are false negatives; a warning says, once, where it cannot be held. Places without a group
             are not counted.
+        one_group: places of one group in each batch (that of all ranks together), so that negatives are neighbours
+            and hard to tell from the positive (IaI-SimCLR, whose batches are of one scene); for training. Where a
+            group has too few, the batch is filled up with places of others. Every place still comes once.
         rank: of this process.
         world: how many processes share the places.
         pad: allow places of unequal size in a batch (see `collate`).
         start: how workers are started; the platform's way by default.
 
     Raises:
-        ConfigError: fewer places than processes, or than one batch with `drop_last`.
+        ConfigError: fewer places than processes, or than one batch with `drop_last`; both `group_cap` and
+            `one_group`; `one_group` where no place has a group.
         DataError: (while iterating) a place cannot be read, or does not fit beside the others.
     """
     if batch_size < 1 or not 0 <= rank < world:
@@ -80,10 +84,20 @@ def batches(
         raise ConfigError(f"{len(indices)} places for {world} processes", where=dataset.where, fix=fix)
     at = np.asarray(indices, np.int64)
     if shuffle_key is None:
-        plan = _in_order(at, batch_size, rank, world)
+        plan = in_order(at, batch_size, rank, world)
     else:
-        groups = [dataset.places[i].group for i in indices] if group_cap else []
-        plan = _drawn(at, groups, batch_size, shuffle_key, drop_last, group_cap, world, dataset.where)[rank::world]
+        groups = [dataset.places[i].group for i in indices] if group_cap or one_group else []
+        plan = drawn(
+            at,
+            batch_size,
+            shuffle_key,
+            groups=groups,
+            cap=group_cap,
+            one_group=one_group,
+            drop_last=drop_last,
+            world=world,
+            where=dataset.where,
+        )[rank::world]
     return Loader(_Reader(dataset, plan, dict(like), pad), workers, pin, start)
 
 
@@ -114,6 +128,48 @@ def templates(dataset: Dataset, indices: Sequence[int]) -> dict[str, Image]:
         if there
         else "choose other bands in data.streams",
     )
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """How much of a batch the largest group takes, in the mean over random draws.
+
+    `share` is that group's share of the places, which is also its expected share of a batch of any size; 0 and an
+    empty `group` where no place has a group. `expected` is the share in places of a batch.
+    """
+
+    group: str
+    places: int
+    share: float
+    expected: float
+
+    @property
+    def warning(self) -> str | None:
+        """What to say before contrastive learning without a cap: None up to a share of `CROWDED`."""
+        if self.share <= CROWDED:
+            return None
+        return (
+            f"{self.share:.0%} of the places ({self.places}) are of group `{self.group}`, so about "
+            f"{self.expected:.0f} places of a batch lie side by side and count as negatives of one another although "
+            f"they look alike (said above {CROWDED:.0%}); cap them with train.places_per_group"
+        )
+
+
+def diversity(dataset: Dataset, indices: Sequence[int], batch_size: int) -> Diversity:
+    """How alike the places of a batch are to be expected: the largest group's share of the places.
+
+    Args:
+        dataset: whose places have groups, or none.
+        indices: the training places.
+        batch_size: places a batch, all processes together.
+    """
+    counts = Counter(dataset.places[i].group for i in indices)
+    counts.pop("", None)
+    if not counts:
+        return Diversity("", 0, 0.0, 0.0)
+    group, places = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    share = places / len(indices)
+    return Diversity(group, places, share, share * min(batch_size, len(indices)))
 
 
 @dataclass(frozen=True)
@@ -159,94 +215,6 @@ class Loader:
         finally:
             # an error or a break ends the workers now: else they live as long as the traceback, and are forked along
             pass_._shutdown_workers()  # type: ignore[attr-defined]
-
-
-# ---- the order
-
-
-def _in_order(at: Positions, batch_size: int, rank: int, world: int) -> list[Positions]:
-    """Each place on one rank; as many batches on each."""
-    runs = np.array_split(at, world)
-    count = min(math.ceil(len(runs[0]) / batch_size), len(runs[-1]))
-    return [np.asarray(part) for part in np.array_split(runs[rank], count)] if len(at) else []
-
-
-def _drawn(
-    at: Positions,
-    groups: Sequence[str],
-    batch_size: int,
-    key: tuple[int, int],
-    drop_last: bool,
-    cap: int | None,
-    world: int,
-    where: str,
-) -> list[Positions]:
-    """The batches of all ranks, step by step: step 0 of rank 0, of rank 1, ..., step 1 of rank 0, ..."""
-    random = np.random.default_rng([key[0] % 2**32, key[1]])
-    order = random.permutation(len(at))
-    each = math.ceil(len(at) / world)
-    order = np.concatenate([order, order])[: each * world]
-    sizes = [batch_size] * (each // batch_size)
-    if each % batch_size and not drop_last:
-        sizes.append(each % batch_size)
-    if not sizes:
-        raise ConfigError(
-            f"{each} places a process do not fill a batch of {batch_size}",
-            where="train.batch_size",
-            fix=f"set train.batch_size={each} or less",
-        )
-    sizes = [size for size in sizes for _ in range(world)]
-    order = order[: sum(sizes)]
-    if cap:
-        return [at[part] for part in _spread([groups[i] for i in order], order, sizes, cap, random, where)]
-    return [at[part] for part in np.split(order, np.cumsum(sizes)[:-1])]
-
-
-def _spread(
-    groups: Sequence[str], order: Positions, sizes: Sequence[int], cap: int, random: np.random.Generator, where: str
-) -> list[Positions]:
-    """Deal places into batches so that none has more than `cap` of a group, as far as that is possible.
-
-    Groups larger than `cap`, the largest first, are dealt to the batches with most room, one place a batch and
-    round; this way round a solution is found where there is one (Gale and Ryser 1957, for one round). All other
-    places, which cannot offend, fill the room that is left.
-    """
-    members: dict[str, list[int]] = {}
-    for place, group in zip(order.tolist(), groups, strict=True):
-        members.setdefault(group, []).append(place)
-    large = sorted((g for g in members if g and len(members[g]) > cap), key=lambda g: -len(members[g]))
-    room = np.array(sizes)
-    dealt: list[list[int]] = [[] for _ in sizes]
-    excess: dict[str, list[int]] = {}
-    for group in large:
-        left = members[group]
-        for _ in range(cap):
-            to = np.lexsort((random.random(len(room)), -room))[: len(left)]
-            for b in to[room[to] > 0].tolist():
-                dealt[b].append(left.pop())
-                room[b] -= 1
-        if left:
-            excess[group] = left
-    if excess:
-        _warn(where, cap, excess, len(sizes))
-    others = [place for group in members.keys() - set(large) for place in members[group]]
-    rest = iter(random.permutation(sorted(others + [p for left in excess.values() for p in left])).tolist())
-    for b, batch in enumerate(dealt):
-        batch += [next(rest) for _ in range(int(room[b]))]
-    return [random.permutation(np.array(batch, np.int64)) for batch in dealt]
-
-
-def _warn(where: str, cap: int, excess: Mapping[str, Sequence[int]], count: int) -> None:
-    if where in _warned:
-        return
-    _warned.add(where)
-    group, left = max(excess.items(), key=lambda item: len(item[1]))
-    warnings.warn(
-        f"{where}: no more than {cap} places of a group in a batch cannot be held in {count} batches: "
-        f"group `{group}` has {len(left)} too many (and {len(excess) - 1} other groups); "
-        "take smaller batches, or raise train.places_per_group",
-        stacklevel=4,
-    )
 
 
 # ---- the batch

@@ -8,7 +8,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from landweave.nn.config import Concat, Decoder, Early, Encoder, Fusion, Mean, Projection, UNet, UPerNet
+from landweave.nn.config import (
+    Attention,
+    Bilinear,
+    Concat,
+    Decoder,
+    Early,
+    Encoder,
+    Fusion,
+    Mean,
+    Projection,
+    UNet,
+    UPerNet,
+)
 
 if TYPE_CHECKING:
     from landweave.nn.encoders import StreamEncoder as StreamEncoder
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
 
 _HOME = {"StreamEncoder": "encoders", "MapModel": "model", "Model": "model", "Outputs": "model", "SceneModel": "model"}
 __all__ = [  # noqa: RUF022  (settings, then networks)
-    "Encoder", "Fusion", "Concat", "Mean", "Early", "Decoder", "UNet", "UPerNet", "Projection",
+    "Encoder", "Fusion", "Concat", "Mean", "Early", "Attention", "Bilinear", "Decoder", "UNet", "UPerNet", "Projection",
     "Model", "SceneModel", "MapModel", "Outputs", "StreamEncoder",
 ]  # fmt: skip
 

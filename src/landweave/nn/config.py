@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from landweave.config import Config
 from landweave.errors import did_you_mean
@@ -45,9 +45,15 @@ class Encoder(Config):
 
 
 class Concat(Config):
-    """Late fusion: features side by side. An absent sensor gives the mean feature of the training places."""
+    """Late fusion: features side by side. An absent sensor gives the mean feature of the training places.
+
+    With `flags` an absent sensor gives zeros, and one more input a sensor says whether it is seen, so that the weight
+    of that input is learned to stand for it. Trained with sensor dropout, one checkpoint then serves any of the
+    sensors. Without flags training has nothing but zeros for a dropped sensor, and prediction has its mean feature.
+    """
 
     kind: Literal["concat"] = "concat"
+    flags: bool = Field(False, description="one more input a sensor: whether it is seen")
 
 
 class Mean(Config):
@@ -62,7 +68,29 @@ class Early(Config):
     kind: Literal["early"] = "early"
 
 
-Fusion = Annotated[Concat | Mean | Early, Field(discriminator="kind")]
+class Attention(Config):
+    """Late fusion: sensors attend to one another, and a learned query to all that are seen. For places, not maps."""
+
+    kind: Literal["attention"] = "attention"
+    width: int = Field(256, ge=4, description="size of the tokens and of the fused vector")
+    layers: int = Field(2, ge=1, le=12, description="layers")
+    parts: int = Field(4, ge=1, description="parts of the width that attend each by itself (attention heads)")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.parts:
+            raise ValueError(f"a width of {self.width} does not divide into {self.parts} parts")
+        return self
+
+
+class Bilinear(Config):
+    """Late fusion: features as in `concat`, and the low-rank product of each pair of sensors. For places, not maps."""
+
+    kind: Literal["bilinear"] = "bilinear"
+    rank: int = Field(256, ge=1, description="size of the product")
+
+
+Fusion = Annotated[Concat | Mean | Early | Attention | Bilinear, Field(discriminator="kind")]
 
 
 class UNet(Config):

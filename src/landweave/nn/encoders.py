@@ -86,8 +86,10 @@ class StreamEncoder(nn.Module):
             out = [f.permute(0, 3, 1, 2) for f in out]
         return list(out[-DEPTH:])
 
-    def _as_map(self, last: Tensor, size: tuple[int, int]) -> Float[Tensor, "N C h w"]:
+    def _as_map(self, last: Any, size: tuple[int, int]) -> Float[Tensor, "N C h w"]:
         """What a backbone pools, as maps: channels to the front, tokens back to where their patches lie."""
+        if not isinstance(last, Tensor):
+            raise _unfit(self.settings, "has no single map below its features")
         if last.ndim == 4:
             channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
             return last.permute(0, 3, 1, 2) if channels_last else last
@@ -96,8 +98,8 @@ class StreamEncoder(nn.Module):
             h, w = (math.ceil(n / p) for n, p in zip(size, patch, strict=True))
             first = getattr(self.net, "num_prefix_tokens", 0)
             if last.shape[1] == first + h * w:
-                return last[:, first:].transpose(1, 2).unflatten(2, (h, w))
-        raise _unfit(self.settings, f"has no map below its features, but {tuple(last.shape[1:])}")
+                return last[:, first:].transpose(1, 2).reshape(len(last), -1, h, w)
+        raise _unfit(self.settings, f"has no map below its features, but numbers of shape {tuple(last.shape[1:])}")
 
     def forward(self, image: Image, *, extent: tuple[float, float] = (1.0, 1.0)) -> list[Float[Tensor, "B D *HW"]]:
         """Encode one sensor of a normalised batch.

@@ -1,97 +1,61 @@
-"""How the features of several sensors become one, where any of them may be absent at any place."""
+"""Fusion of maps, early fusion, and sensor dropout: any sensor may be absent at any place."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from landweave.errors import ConfigError
+from landweave.nn.absent import MeanFeatures, filled, flags, mean_of_seen, over
+from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Mean
 from landweave.nn.encoders import resize
 from landweave.sample import Batch, Image
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-How = Literal["concat", "mean"]
-
-
-class MeanFeatures(nn.Module):
-    """The mean feature of each sensor over the training places: what stands for a sensor that is absent.
-
-    Zero until `set` is called at the end of training; kept with the weights. At prediction time this is the
-    "average S2" of MoSAiC's table 4, at feature level.
-    """
-
-    def __init__(self, widths: Mapping[str, int]) -> None:
-        super().__init__()
-        for name, width in widths.items():
-            self.register_buffer(name, torch.zeros(width))
-
-    def __getitem__(self, name: str) -> Float[Tensor, " D"]:
-        return self.get_buffer(name)
-
-    def set(self, means: Mapping[str, Float[Tensor, " D"]]) -> None:
-        """Keep new means.
-
-        Raises:
-            ValueError: a sensor too many or too few, or a mean of another length.
-        """
-        have = dict(self.named_buffers())
-        if set(means) != set(have):
-            raise ValueError(f"means of {sorted(means)} for the sensors {sorted(have)}")
-        for name, mean in means.items():
-            if mean.shape != have[name].shape:
-                raise ValueError(f"{name}: mean of {tuple(mean.shape)} for features of {tuple(have[name].shape)}")
-            have[name].copy_(mean)
-
-
-class FuseVectors(nn.Module):
-    """One vector a place. `concat` fills absent sensors in with their mean feature; `mean` leaves them out."""
-
-    def __init__(self, how: How, widths: Mapping[str, int], means: MeanFeatures) -> None:
-        super().__init__()
-        self.how, self.means = how, means
-        self.width = sum(widths.values()) if how == "concat" else next(iter(widths.values()))
-
-    def forward(
-        self, features: Mapping[str, Float[Tensor, "B D"]], seen: Mapping[str, Bool[Tensor, " B"]]
-    ) -> Float[Tensor, "B D2"]:
-        """Fuse, in the order of the names."""
-        names = sorted(features)
-        if self.how == "concat":
-            return torch.cat([_filled(features[n], seen[n], self.means[n]) for n in names], 1)
-        return _mean_of_seen([features[n] for n in names], [seen[n] for n in names])
-
 
 class FuseMaps(nn.Module):
     """A pyramid of maps: at each stage the sensors are brought to one size, then fused.
 
-    `concat` fills absent sensors in with their mean feature and narrows the result by a 1 x 1 convolution; `mean`
-    leaves absent sensors out. Only the stages that the decoder reads are fused. One sensor passes unchanged, but
-    for the filling.
+    `concat` fills absent sensors in with their mean feature and narrows the result by a 1 x 1 convolution; its flags,
+    if it has them, are one more map a sensor, and absent sensors are 0 then. `mean` leaves absent sensors out. Only
+    the stages that the decoder reads are fused. One sensor passes unchanged, but for the filling.
+
+    Raises:
+        ConfigError: the fusion is of vectors only.
     """
 
     def __init__(
         self,
-        how: How,
+        fusion: Fusion,
         channels: Mapping[str, Sequence[int]],
         means: MeanFeatures,
         *,
         stages: Sequence[int],
     ) -> None:
         super().__init__()
-        self.how, self.means, self.stages = how, means, tuple(stages)
+        if isinstance(fusion, Attention | Bilinear):
+            raise ConfigError(
+                f"{fusion.kind} fuses one vector a place, and segmentation fuses maps",
+                where="method.fusion.kind",
+                fix="choose concat, mean or early",
+            )
+        self.averages, self.flags = isinstance(fusion, Mean), isinstance(fusion, Concat) and fusion.flags
+        self.means, self.stages = means, tuple(stages)
         self.channels = {name: list(widths) for name, widths in channels.items()}
         self.widths = list(next(iter(self.channels.values())))
         self.narrow = nn.ModuleDict()
-        if how == "concat" and len(channels) > 1:
+        if not self.averages and len(channels) > 1:
             for stage in self.stages:
                 wide = sum(widths[stage] for widths in channels.values())
                 if wide:
+                    wide += len(channels) if self.flags else 0
                     self.narrow[str(stage)] = nn.Conv2d(wide, self.widths[stage], 1)
 
     def forward(
@@ -110,28 +74,16 @@ class FuseMaps(nn.Module):
                 continue
             size = (out[stage].shape[-2], out[stage].shape[-1])
             here = [resize(maps[n][stage], size) for n in names]
-            if self.how == "mean":
-                out[stage] = _mean_of_seen(here, [seen[n] for n in names])
+            if self.averages:
+                out[stage] = mean_of_seen(here, [seen[n] for n in names])
                 continue
-            here = [_filled(f, seen[n], means[n][stage]) for n, f in zip(names, here, strict=True)]
-            out[stage] = self.narrow[str(stage)](torch.cat(here, 1)) if len(here) > 1 else here[0]
+            fill = {n: None if self.flags else means[n][stage] for n in names}
+            here = [filled(f, seen[n], fill[n]) for n, f in zip(names, here, strict=True)]
+            if len(names) > 1:
+                here += [flags([seen[n] for n in names], here[0])] if self.flags else []
+                here = [self.narrow[str(stage)](torch.cat(here, 1))]
+            (out[stage],) = here
         return out
-
-
-def _over(seen: Bool[Tensor, " B"], like: Tensor) -> Tensor:
-    return seen.view(-1, *(1,) * (like.ndim - 1))
-
-
-def _filled(feature: Tensor, seen: Bool[Tensor, " B"], mean: Tensor) -> Tensor:
-    fill = mean.to(feature).view(1, -1, *(1,) * (feature.ndim - 2))
-    return torch.where(_over(seen, feature), feature, fill)
-
-
-def _mean_of_seen(features: Sequence[Tensor], seen: Sequence[Bool[Tensor, " B"]]) -> Tensor:
-    """Mean over the sensors that are seen; 0 where none is."""
-    total = torch.stack([f * _over(s, f) for f, s in zip(features, seen, strict=True)]).sum(0)
-    count = torch.stack(list(seen)).sum(0).clamp(min=1)
-    return total / _over(count, total)
 
 
 def stack_sensors(images: Mapping[str, Image], reference: str) -> Image:
@@ -194,8 +146,8 @@ def _uniform(place: str, sensor: str, key: Sequence[int]) -> float:
 def _hide(image: Image, keep: Bool[Tensor, " B"]) -> Image:
     return replace(
         image,
-        data=image.data * _over(keep, image.data),
+        data=image.data * over(keep, image.data),
         dates_seen=image.dates_seen & keep[:, None],
         bands_seen=image.bands_seen & keep[:, None],
-        pixels_seen=image.pixels_seen & _over(keep, image.pixels_seen),
+        pixels_seen=image.pixels_seen & over(keep, image.pixels_seen),
     )

@@ -12,18 +12,21 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
 from landweave.contract import Contract
 from landweave.errors import ConfigError, ContractError
+from landweave.nn.absent import MeanFeatures
 from landweave.nn.config import Decoder, Early, Encoder, Fusion, Projection
 from landweave.nn.decoders import MapHead, stages_of
 from landweave.nn.encoders import Form, StreamEncoder, dates_with_data, up
-from landweave.nn.fusion import FuseMaps, FuseVectors, MeanFeatures, stack_sensors
+from landweave.nn.fusion import FuseMaps, stack_sensors
 from landweave.nn.heads import ProjectionHead
+from landweave.nn.vectors import fuse_vectors
+from landweave.nn.weights import load_each
 from landweave.sample import Batch, Image
 from landweave.transforms import normalise
 
@@ -65,6 +68,8 @@ class Model(nn.Module, abc.ABC):
         bands = {n: len(contract.streams[n].bands) for n in self.sensors}
         if self.early:
             bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.largest]}
+        self.frozen = False
+        """Whether the encoders are held as they are."""
         self.encoders = nn.ModuleDict(
             {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form) for n in bands}
         )
@@ -106,6 +111,43 @@ class Model(nn.Module, abc.ABC):
             ValueError: other sensors, or another length.
         """
         self.means.set(means)
+
+    def freeze_encoders(self) -> None:
+        """Hold the encoders as they are from now on: no gradient, no dropout, no batch norm that moves.
+
+        They stay in eval mode whatever `train()` says; the fusion and the heads go on learning (a linear probe).
+        """
+        self.frozen = True
+        for p in self.encoders.parameters():
+            p.requires_grad_(False)
+            p.grad = None
+        self.encoders.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but frozen encoders stay in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.encoders.eval()
+        return self
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The encoders' weights and statistics by name, each name led by its sensor's: `s2-l2a.net.conv1.weight`."""
+        return dict(self.encoders.state_dict())
+
+    def load_encoders(self, state: Mapping[str, Tensor], where: str) -> None:
+        """Take the encoders of another model; all of them, or none if one does not fit.
+
+        Sensors that only the other model has are left there.
+
+        Args:
+            state: the other model's `encoder_state()`, or its whole `state_dict()`.
+            where: where it is from, for errors.
+
+        Raises:
+            ContractError: a sensor of this model is lacking, or has another number of bands.
+            RunError: the weights are of another backbone.
+        """
+        load_each(self.by_name, state, where)
 
     def _images(self, batch: Batch) -> dict[str, Image]:
         """The normalised image that each encoder reads."""
@@ -161,7 +203,7 @@ class SceneModel(Model):
         super().__init__(contract, encoder, fusion, form="map" if maps else "vector")
         widths = {n: e.widths[0] for n, e in self.by_name.items()}
         self.means = MeanFeatures(widths)
-        self.fuse = FuseVectors("mean" if fusion.kind == "mean" else "concat", widths, self.means)
+        self.fuse = fuse_vectors(fusion, widths, self.means)
         self.head = nn.Linear(self.fuse.width, classes)
         self.projections = _projections(heads or {}, widths)
 
@@ -224,12 +266,7 @@ class MapModel(Model):
         super().__init__(contract, encoder, fusion, form="pyramid")
         channels = {n: list(e.widths) for n, e in self.by_name.items()}
         self.means = MeanFeatures({n: sum(widths) for n, widths in channels.items()})
-        self.fuse = FuseMaps(
-            "mean" if fusion.kind == "mean" else "concat",
-            channels,
-            self.means,
-            stages=stages_of(decoder),
-        )
+        self.fuse = FuseMaps(fusion, channels, self.means, stages=stages_of(decoder))
         self.head = MapHead(decoder, channels=self.fuse.widths, classes=classes)
         self.to(memory_format=torch.channels_last)
 
