@@ -109,11 +109,12 @@ class Dataset(abc.ABC):
 
 @dataclass
 class Chosen(Dataset):
-    """A dataset seen through an experiment's choice of sensors and of labelled places."""
+    """A dataset seen through an experiment's choice of sensors, of labelled places and of pixel size."""
 
     base: Dataset
     choices: Sequence[StreamChoice] = ()
     labelled: frozenset[str] | None = None
+    coarsen: int = 1
     where: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,17 +130,28 @@ class Chosen(Dataset):
         ]
 
     def read(self, index: int) -> Sample:
-        """Read one place; only chosen streams, labels unknown outside the labelled fraction."""
+        """Read one place; only chosen streams, in coarser pixels, labels unknown outside the labelled fraction."""
         sample = self.base.read(index)
         images = {k: v for k, v in sample.images.items() if k in self.streams}
         labels = sample.labels
         if not self.places[index].labelled:
             labels = {k: v.unknown() for k, v in labels.items()}
-        return replace(sample, images=self._narrow(images), labels=labels)
+        return self._coarser(replace(sample, images=self._narrow(images), labels=labels))
 
     def look(self, index: int) -> None:
         """As the base."""
         self.base.look(index)
+
+    def _coarser(self, sample: Sample) -> Sample:
+        """Blocks of pixels as one."""
+        if self.coarsen == 1:
+            return sample
+        from landweave.data.coarse import coarser, coarser_label
+
+        images = {k: coarser(k, v, self.coarsen, where=sample.name) for k, v in sample.images.items()}
+        return replace(
+            sample, images=images, labels={k: coarser_label(v, self.coarsen) for k, v in sample.labels.items()}
+        )
 
     def _narrow(self, images: dict[str, Image]) -> dict[str, Image]:
         """Keep the chosen bands of each sensor; a stream none of whose bands is chosen goes."""
@@ -187,6 +199,9 @@ class DataConfig(Config):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training places whose labels are known")
     seed: int = Field(0, description="which nested draw of that share")
     offset: dict[str, float] = Field({}, description="numbers to add to a sensor's raw values: {s2-l2a: -1000}")
+    coarsen: int = Field(
+        1, ge=1, le=64, description="pixels a side that become one (their mean): smaller, faster images"
+    )
 
     @property
     def choices(self) -> tuple[StreamChoice, ...]:

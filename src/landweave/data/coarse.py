@@ -1,0 +1,72 @@
+"""Places in coarser pixels: each the mean of a block of those on disk. For a quick look, and for small models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from landweave.errors import ConfigError
+from landweave.grid import Grid
+from landweave.sensors import sensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landweave.sample import Image, Label
+
+
+def coarser(stream: str, image: Image, factor: int, *, where: str = "") -> Image:
+    """The same ground with blocks of `factor` x `factor` pixels as one pixel, in float32 and the sensor's unit.
+
+    A block is the mean of its seen pixels, of radar in dB the mean of their power; it is seen if any of them is.
+
+    Raises:
+        ConfigError: the sides are no multiples of `factor`.
+    """
+    import torch
+
+    if factor == 1:
+        return image
+    H, W = image.data.shape[-2:]
+    if H % factor or W % factor:
+        raise ConfigError(
+            f"{stream} has {H} x {W} pixels, which do not divide into blocks of {factor}",
+            where=where or "data.coarsen",
+            fix="choose data.coarsen so that it divides the sides of every stream",
+        )
+    values, unit = image.physical(), sensor(stream).unit
+    if unit == "dB":
+        values = torch.pow(10.0, values / 10)
+    seen = image.pixels_seen.expand(image.data.shape)
+    count = _blocks(seen.float(), factor)
+    mean = _blocks(torch.where(seen, values, 0), factor) / count.clamp(min=1)
+    if unit == "dB":
+        mean = 10 * torch.log10(mean.clamp(min=1e-30))
+    return replace(
+        image,
+        data=torch.where(count > 0, mean, 0),
+        scale=torch.ones_like(image.scale),
+        offset=torch.zeros_like(image.offset),
+        pixels_seen=_blocks(image.pixels_seen.float(), factor) > 0,
+        grid=_grid(image.grid, factor),
+    )
+
+
+def coarser_label(label: Label, factor: int) -> Label:
+    """A label map with the class at the middle of each block; other labels as they are."""
+    if label.kind != "map" or factor == 1:
+        return label
+    at = slice(factor // 2, None, factor)
+    return replace(
+        label, values=label.values[..., at, at], known=label.known[..., at, at], grid=_grid(label.grid, factor)
+    )
+
+
+def _blocks(values: Tensor, factor: int) -> Tensor:
+    """Sums of blocks."""
+    *lead, H, W = values.shape
+    return values.reshape(*lead, H // factor, factor, W // factor, factor).sum((-3, -1))
+
+
+def _grid(grid: object, factor: int) -> Grid | None:
+    return grid.scaled(grid.shape[0] // factor, grid.shape[1] // factor) if isinstance(grid, Grid) else None

@@ -1,0 +1,130 @@
+"""Make the runs of a protocol, one line of `runs.jsonl` each, and the table of those that are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from landweave.reproduce import pool
+from landweave.reproduce.ledger import Ledger, claimed, name_of
+from landweave.reproduce.plan import Planned, plan
+from landweave.reproduce.protocol import Protocol, placed
+from landweave.reproduce.table import Table, table_of
+from landweave.reproduce.work import Job, Line, failed, make, names
+
+Say = Callable[[str], None]
+
+
+def run_protocol(
+    protocol: Protocol,
+    data: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    scale: str = "full",
+    workers: int = 1,
+    threads: int = 1,
+    say: Say = print,
+) -> Table:
+    """Make what is lacking of a protocol's runs, and its table.
+
+    Run i of every method has the same labelled places and the same seed. The same call goes on where a killed one
+    stopped: a finished run is never made again, one of another fingerprint (code, recipe, data, libraries) never
+    used. Tables that need the same runs share them, if they have the same `out`.
+
+    Args:
+        protocol: `landweave.reproduce.protocol("mosaic/table-1")`, or one of your own.
+        data: where each dataset lies; what stands in the protocol's own `path` may be left out. A packed store will
+            do where it was packed with the labels that the protocol needs.
+        out: the folder for runs, `runs.jsonl`, and the table as `NAME.md`, `NAME.json` and `NAME.csv`.
+        scale: one of the protocol's.
+        workers: runs at a time, each in a process of its own if there are several. They may share a GPU.
+        threads: torch threads of each of several processes.
+        say: called with a line for each run.
+
+    Returns:
+        The table; `ok` is False where runs failed, which does not stop the others.
+
+    Raises:
+        LandweaveError: the protocol, the data or `out` are wrong; nothing has been trained then.
+    """
+    from landweave.reproduce.render import write
+
+    folder = Path(out)
+    protocol.scale(scale)
+    paths = placed(protocol, {name: str(path) for name, path in data.items()})
+    with claimed(folder):
+        ledger = Ledger(folder)
+        planned = plan(protocol, paths, scale)
+        notes = _notes(protocol, scale, planned, ledger, paths)
+        for note in notes:
+            say(note)
+        jobs = _jobs(folder, protocol, scale, planned, ledger)
+        watch = _Watch(len(jobs), workers, say)
+        for job, found in pool.over(jobs, make, workers, threads=threads):
+            lines = [failed(job, p, found.why) for p in job.planned] if isinstance(found, pool.Died) else found
+            for line in lines:
+                ledger.add(line)
+            watch.done(job, lines, protocol)
+        table = table_of(protocol, scale, planned, ledger.rows, notes)
+        return replace(table, files=tuple(str(f) for f in write(table, folder)))
+
+
+def _notes(
+    protocol: Protocol, scale: str, planned: Sequence[Planned], ledger: Ledger, paths: Mapping[str, str]
+) -> list[str]:
+    current = {name_of(names(Job(Path(), protocol.name, scale, (p,)), p)): p.marks for p in planned}
+    mine = {p.fingerprint for p in planned}
+    finished = len(mine & ledger.finished.keys())
+    left_out = [name for name in protocol.datasets if name not in paths]
+    found = [
+        f"{protocol.name}, scale {scale}: {len(planned)} runs, {finished} of them made already" if finished else "",
+        ledger.aside(current, mine),
+        f"without {', '.join(left_out)}: no --data for it" if left_out else "",
+    ]
+    return [note for note in found if note]
+
+
+def _jobs(folder: Path, protocol: Protocol, scale: str, planned: Sequence[Planned], ledger: Ledger) -> list[Job]:
+    """What is left to do: one job a training, with the ways of scoring it that are lacking."""
+    lacking: dict[str, dict[str, Planned]] = {}
+    for p in planned:
+        if p.fingerprint not in ledger.finished:
+            lacking.setdefault(p.training, {}).setdefault(p.fingerprint, p)
+    return [Job(folder, protocol.name, scale, tuple(group.values())) for group in lacking.values()]
+
+
+@dataclass
+class _Watch:
+    """A line a run, with the time that is left by the runs so far."""
+
+    jobs: int
+    workers: int
+    say: Say
+    start: float = field(default_factory=time.monotonic)
+    ended: int = 0
+
+    def done(self, job: Job, lines: Sequence[Line], protocol: Protocol) -> None:
+        self.ended += 1
+        spent = time.monotonic() - self.start
+        left = spent / self.ended * (self.jobs - self.ended)
+        bad = [line for line in lines if line["status"] != "ok"]
+        what = f"FAILED: {bad[0]['error']}" if bad else _figure(protocol, lines[0])
+        more = f"; about {duration(left)} left" if self.ended < self.jobs else f"; {duration(spent)} in all"
+        self.say(f"[{self.ended}/{self.jobs}] {job.key}: {what}{more}")
+
+
+def _figure(protocol: Protocol, line: Mapping[str, Any]) -> str:
+    score = next((m.score for m in protocol.metrics), protocol.per_class)
+    value = line["scores"].get(score)
+    seconds = sum(line["seconds"].values()) + line["evaluation_seconds"]
+    return f"{score} {'-' if value is None else f'{value:.3f}'} in {duration(seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """41 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

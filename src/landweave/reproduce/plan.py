@@ -1,0 +1,237 @@
+"""From a protocol to runs: every method on every dataset, share of labels and seed, as experiments that are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from landweave.config import override, parse
+from landweave.data.dataset import DataConfig
+from landweave.errors import ConfigError
+from landweave.reproduce import fingerprint
+from landweave.reproduce.protocol import Protocol, Row, Scale, Source
+
+if TYPE_CHECKING:
+    from landweave.run.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A first stage: an experiment of its own, which several runs may start from."""
+
+    experiment: Experiment
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        """Its folder below OUT."""
+        return f"stages/{self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of one method. `training` tells trainings apart, `fingerprint` trainings with a way of scoring."""
+
+    dataset: str
+    row: str
+    fraction: float
+    run: int
+    experiment: Experiment = field(hash=False)
+    only: tuple[str, ...]
+    absent: Literal["mean", "zero"]
+    split: str
+    printed_row: str
+    stage: Stage | None = field(hash=False)
+    marks: Mapping[str, str] = field(hash=False)
+    training: str
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """How it is called in print."""
+        return f"{self.dataset}, {self.row}, {100 * self.fraction:g} % of the labels, run {self.run}"
+
+    @property
+    def folder(self) -> str:
+        """Its folder below OUT: names for the reader, a fingerprint for the truth."""
+        name = "".join(c if c.isalnum() or c in "-." else "-" for c in self.row)
+        return f"runs/{self.dataset}/{name}-{100 * self.fraction:g}-{self.run}-{self.training[:8]}"
+
+
+def plan(protocol: Protocol, paths: Mapping[str, str], scale_name: str) -> list[Planned]:
+    """All runs of a protocol, in the order they are made: run by run through all methods, so that pairs come early.
+
+    Raises:
+        ConfigError: an unknown scale or recipe, or a change that does not fit.
+        LandweaveError: the data cannot be opened, or are not what the protocol needs.
+    """
+    scale = protocol.scale(scale_name)
+    shares = protocol.shares(scale)
+    data = {name: _section(_source(protocol, name), path) for name, path in paths.items()}
+    found: list[tuple[int, float, str, Row, dict[str, Experiment]]] = []
+    for run in range(max(shares.values())):
+        for share, count in shares.items():
+            for name in (n for n in protocol.datasets if n in paths and run < count):
+                rows = [r for r in protocol.rows if not r.datasets or name in r.datasets]
+                seed = protocol.first_seed + run
+                found += [(run, share, name, r, _pair(protocol, scale_name, r, name, data, share, seed)) for r in rows]
+    _look(protocol, {name: row["main"] for *_, name, _, row in found})
+    marks = _Marks()
+    return [_planned(protocol, marks, *one) for one in found]
+
+
+def _source(protocol: Protocol, name: str) -> Source:
+    return protocol.datasets.get(name) or protocol.pretraining[name]
+
+
+def _section(source: Source, path: str) -> dict[str, Any]:
+    """The data section of a recipe; a packed store may lie where the archive is expected."""
+    section = {**source.data, "path": path}
+    folder = Path(path)
+    if section.get("kind") != "pack" and (folder / "data.mdb").is_file() and (folder / "manifest.json").is_file():
+        shared = {k: v for k, v in section.items() if k in DataConfig.model_fields}
+        return {"kind": "pack", **shared}
+    return section
+
+
+def _pair(
+    protocol: Protocol,
+    scale_name: str,
+    row: Row,
+    dataset: str,
+    data: Mapping[str, dict[str, Any]],
+    share: float,
+    seed: int,
+) -> dict[str, Experiment]:
+    """The experiment of a row (`main`) and, if its first stage learns from other data, the same on those (`before`)."""
+    scale = protocol.scale(scale_name)
+    main = _experiment(protocol, scale, scale_name, row, dataset, data[dataset], share, seed)
+    if not row.pretrain_on:
+        return {"main": main}
+    return {
+        "main": main,
+        "before": _experiment(protocol, scale, scale_name, row, row.pretrain_on, data[row.pretrain_on], 1.0, seed),
+    }
+
+
+def _experiment(
+    protocol: Protocol,
+    scale: Scale,
+    scale_name: str,
+    row: Row,
+    dataset: str,
+    data: Mapping[str, Any],
+    share: float,
+    seed: int,
+) -> Experiment:
+    from landweave.run.experiment import Experiment, raw_recipe
+
+    raw, where, lines = raw_recipe(row.recipe)
+    raw = {**raw, "data": dict(data)}
+    changes = (
+        *protocol.changes,
+        *row.changes,
+        *scale.changes,
+        *scale.datasets.get(dataset, ()),
+        *row.scales.get(scale_name, ()),
+    )
+    for change in changes:
+        if change.partition("=")[0] in ("data.path", "data.fraction", "data.seed", "seed"):
+            raise ConfigError(f"`{change}` cannot be changed in a protocol", where=f"{protocol.name}: {row.name}")
+    fitting = [c for c in changes if not c.startswith("pretrain.") or raw.get("pretrain")]
+    raw = override(raw, fitting)
+    raw["seed"] = seed
+    raw["data"] |= {"path": data["path"], "fraction": share, "seed": seed}
+    try:
+        return parse(Experiment, raw, where=where, lines=lines)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=f"{protocol.name}: {row.name}", fix=error.fix) from None
+
+
+def _look(protocol: Protocol, experiments: Mapping[str, Experiment]) -> None:
+    """Open each dataset once, so that a wrong folder shows before anything is trained."""
+    for name, experiment in experiments.items():
+        opened = experiment.data.open()
+        task = experiment.data.choose_task(opened)
+        wanted, kind = protocol.datasets[name].label, opened.tasks[task].kind
+        if wanted and kind != wanted:
+            raise ConfigError(
+                f"{protocol.name} needs labels of kind {wanted}, and task `{task}` has {kind}",
+                where=opened.where,
+                fix="pack the data anew with the labels of the protocol, or give the unpacked archive",
+            )
+        for split in ("train", "validation", protocol.split):
+            opened.of_split(split)  # type: ignore[arg-type]  # names the splits that there are
+
+
+class _Marks:
+    """Marks of experiments; each dataset is looked at once."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def of(self, experiment: Experiment) -> dict[str, str]:
+        data = experiment.data
+        settings = data.model_dump_json(exclude={"fraction", "seed", "streams", "task"})
+        if settings not in self.seen:
+            self.seen[settings] = fingerprint.data_mark(data)
+        return {
+            "code": fingerprint.code_mark(),
+            "recipe": fingerprint.recipe_mark(experiment),
+            "data": self.seen[settings],
+            "versions": fingerprint.versions_mark(),
+        }
+
+
+def _planned(
+    protocol: Protocol,
+    marks: _Marks,
+    run: int,
+    share: float,
+    dataset: str,
+    row: Row,
+    experiments: Mapping[str, Experiment],
+) -> Planned:
+    main, before = experiments["main"], experiments.get("before")
+    stage = _stage(marks, main if before is None else before)
+    if before is not None and stage is None:
+        raise ConfigError(
+            f"recipe `{row.recipe}` has no first stage",
+            where=f"{protocol.name}: {row.name}",
+            fix="leave pretrain_on out",
+        )
+    main = main.model_copy(update={"pretrain": None})
+    mine = marks.of(main)
+    training = fingerprint.together(mine, stage.fingerprint if stage else "")
+    scored = fingerprint.together({"training": training}, protocol.split, row.only, row.absent if row.only else "")
+    return Planned(
+        dataset=dataset,
+        row=row.name,
+        fraction=share,
+        run=run,
+        experiment=main,
+        only=row.only,
+        absent=row.absent,
+        split=protocol.split,
+        printed_row=row.published or row.name,
+        stage=stage,
+        marks=mine,
+        training=training,
+        fingerprint=scored,
+    )
+
+
+def _stage(marks: _Marks, experiment: Experiment) -> Stage | None:
+    """The first stage of an experiment.
+
+    Where it learns from all places and from no label, neither the share of labels nor its draw is part of it, so that
+    one stage of a seed serves all shares.
+    """
+    first = experiment.first
+    if first is None:
+        return None
+    if first.method.unlabelled == "rest" and not first.method.learns_labels:
+        first = first.model_copy(update={"data": first.data.model_copy(update={"fraction": 1.0, "seed": 0})})
+    return Stage(first, fingerprint.together(marks.of(first), "stage"))
