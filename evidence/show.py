@@ -1,38 +1,47 @@
-"""Print what was seen: `evidence/*.json` into the README's block and `docs/evidence.md`. Run by `make evidence`."""
+"""Print what was seen: `evidence/*.json` into the README's blocks and `docs/evidence.md`. Run by `make evidence`."""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from evidence.record import HERE, ROOT
 
-START, END = "<!-- evidence:spine -->", "<!-- /evidence -->"
+END = "<!-- /evidence -->"
+NAMES = ("spine", "contrast")
+
+Records = dict[str, dict[str, Any]]
+Text = Callable[[Any], str]
 
 
-def spine() -> dict[str, Any]:
-    """The record of the first issue, as far as it has been run."""
-    path = HERE / "spine.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def records() -> Records:
+    """Every record, as far as it has been run."""
+    paths = {name: HERE / f"{name}.json" for name in NAMES}
+    return {name: json.loads(p.read_text()) if p.exists() else {} for name, p in paths.items()}
 
 
-def block(record: dict[str, Any]) -> str:
-    """The README's short table; a claim whose part was not run says so."""
+def block(name: str, record: dict[str, Any]) -> str:
+    """The README's short table of one record; a claim whose part was not run says so."""
     rows = ["| claim | seen |", "|---|---|"]
-    rows += [f"| {claim} | {_seen(record, part, text)} |" for part, claim, text in _CLAIMS]
+    rows += [f"| {claim} | {_seen(name, record, part, text)} |" for part, claim, text in CLAIMS[name]]
     return "\n".join(rows)
 
 
-def _seen(record: dict[str, Any], part: str, text: Any) -> str:
-    return (
-        text(record[part]["figures"]) if part in record else f"not run yet (`make evidence NAME=spine`, part `{part}`)"
-    )
+def _seen(name: str, record: dict[str, Any], part: str, text: Text) -> str:
+    by_seed = [record[p]["figures"] for p in record if p.rpartition("/")[0] == part and p.rpartition("/")[2].isdigit()]
+    if part in record:
+        return text(record[part]["figures"])
+    return text(by_seed) if by_seed else f"not run yet (`make evidence NAME={name}`, part `{part}`)"
+
+
+# ---- spine
 
 
 def _eurosat(runs: list[dict[str, Any]]) -> str:
-    mean, std = (f([r["test_accuracy"] for r in runs]) for f in (statistics.mean, statistics.stdev))
+    mean, std = _mean_std([r["test_accuracy"] for r in runs])
     forest = statistics.mean(r["random forest on band statistics"] for r in runs)
     slowest = max(r["train_seconds"] for r in runs) / 60
     return (
@@ -40,6 +49,10 @@ def _eurosat(runs: list[dict[str, Any]]) -> str:
         f"majority class {runs[0]['majority class']:.3f}, random forest on band statistics {forest:.3f}; "
         f"slowest run {slowest:.1f} minutes"
     )
+
+
+def _mean_std(values: list[float]) -> tuple[float, float]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _tiles(f: dict[str, Any]) -> str:
@@ -67,43 +80,130 @@ def _kills(f: dict[str, Any]) -> str:
     return f"{len(f['passed'])} tests with `kill -9`, equal to the uninterrupted result"
 
 
-_CLAIMS = (
-    ("demo", "`make demo`, a tenth of the labels of a synthetic world", _demo),
-    ("eurosat-rgb", "EuroSAT RGB, 2,400 training images, ResNet-18 from scratch, two cores", _eurosat),
-    ("terramind", "Five genuine tiles: learn on four, map the fifth", _tiles),
-    ("refusals", "Bad input", _refusals),
-    ("kills", "Killed during `pack`, `train` and `map`", _kills),
-)
+# ---- contrast
 
 
-def page(record: dict[str, Any]) -> str:
+def _losses(f: dict[str, Any]) -> str:
+    bounded = [r for r in f["rows"] if r["limit"]]
+    told = [f"{r['work']} {r['rows']:,} rows, {r['what']}: {_ratio(r)}" for r in bounded]
+    return f"{sum(bool(r['reached']) for r in bounded)} of {len(bounded)} limits reached; " + "; ".join(told)
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if row["times_less"] is None:
+        return f"{row['ours']:.3g}"
+    return f"{row['times_less']:.1f} x less than {row['peer']}"
+
+
+def _smoke(f: dict[str, Any]) -> str:
+    return (
+        f"{f['ended']} of {f['runs']} runs ended, in {f['minutes']} minutes together with a `kill -9` after "
+        f"{f['runs_before_the_kill']} of them, none of which was made again: {f['finished_before_the_kill_and_kept']}"
+    )
+
+
+def _retrieval(f: dict[str, Any]) -> str:
+    def told(when: str, k: int) -> str:
+        cell = f[when][f"S1 to S2, recall@{k}"]
+        return f"{cell['mean']:.3f} ± {cell['std']:.3f}"
+
+    return "; ".join(
+        f"recall@{k} {told('before', k)} before, {told('after', k)} after, "
+        f"chance {f['after'][f'S1 to S2, chance@{k}']['mean']:.3f}"
+        for k in (1, 5)
+    )
+
+
+def _synthetic(f: dict[str, Any]) -> str:
+    return _means(f, "macro_f1") + ". MoSAiC-1 less " + _pairs(f, "MoSAiC-1", "macro_f1")
+
+
+def _null(f: dict[str, Any]) -> str:
+    return "MoSAiC-1 less " + _pairs(f, "MoSAiC-1", "macro_f1")
+
+
+def _shares(f: dict[str, Any]) -> str:
+    shares = list(dict.fromkeys(r["labels"] for r in f["scores"]))
+    return "; ".join(f"{100 * s:g} %: {_means(f, 'oa', s)}" for s in shares)
+
+
+def _means(f: dict[str, Any], score: str, labels: float | None = None) -> str:
+    rows = [r for r in f["scores"] if r["score"] == score and labels in (None, r["labels"])]
+    told = [f"{r['method']} {_pm(r)}" for r in rows]
+    trivial = [t for t in f["trivial"] if labels in (None, t["labels"])][:1]
+    told += [f"{t['predictor']} {t[score]:.3f}" for t in trivial if t.get(score) is not None]
+    return f"{score.replace('_', ' ')}: " + ", ".join(told) + (f" ({rows[0]['runs']} runs)" if rows else "")
+
+
+def _pm(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")
+
+
+def _pairs(f: dict[str, Any], first: str, score: str) -> str:
+    rows = [p for p in f["pairs"] if p["first"] == first and p["score"] == score]
+    return ", ".join(
+        f"{p['second']}: {p['difference']:+.3f} [{p['interval'][0]:+.3f}, {p['interval'][1]:+.3f}]"
+        + (" not distinguishable" if p["verdict"].startswith("not") else "")
+        for p in rows
+    )
+
+
+CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
+    "spine": (
+        ("demo", "`make demo`, a tenth of the labels of a synthetic world", _demo),
+        ("eurosat-rgb", "EuroSAT RGB, 2,400 training images, ResNet-18 from scratch, two cores", _eurosat),
+        ("terramind", "Five genuine tiles: learn on four, map the fifth", _tiles),
+        ("refusals", "Bad input", _refusals),
+        ("kills", "Killed during `pack`, `train` and `map`", _kills),
+    ),
+    "contrast": (
+        ("losses", "CPU time and memory of the losses, forward and backward, beside other libraries", _losses),
+        ("smoke", "MoSAiC's table 1 at its smallest, on synthetic data in both layouts", _smoke),
+        (
+            "retrieval",
+            "Sentinel-1 finds its Sentinel-2 image, on a genuine tile that D-SimCLR has not seen",
+            _retrieval,
+        ),
+        ("synthetic", "Synthetic world, 10 % of the labels, ten paired runs, 95 % intervals", _synthetic),
+        ("synthetic/null-s1", "The same where radar shows another world: what S1 seems to add must vanish", _null),
+        ("synthetic/null-labels", "The same where labels are another world's: every gain must vanish", _null),
+        ("eurosat-rgb", "EuroSAT RGB by share of the labels", _shares),
+    ),
+}
+
+
+def page(found: Records) -> str:
     """`docs/evidence.md`: every part with its command, commit, seeds, seconds and figures."""
     out = [
         "# What was seen",
         "",
-        "Written by `python -m evidence.show` from `evidence/spine.json`; nothing here is typed by hand.",
+        "Written by `python -m evidence.show` from `evidence/*.json`; nothing here is typed by hand.",
         "",
     ]
-    for name, part in record.items():
-        seeds = f", seeds {', '.join(map(str, part['seeds']))}" if "seeds" in part else ""
-        out += [f"## {name}", "", f"`{part['command']}`", ""]
-        out += [f"Commit {part['commit']}, {part['machine']}, {part['seconds']:.0f} s{seeds}.", ""]
-        out += ["```json", json.dumps(part["figures"], indent=1, ensure_ascii=False), "```", ""]
+    for record, parts in found.items():
+        for name, part in parts.items():
+            seeds = f", seeds {', '.join(map(str, part['seeds']))}" if "seeds" in part else ""
+            out += [f"## {record}: {name}", "", f"`{part['command']}`", ""]
+            out += [f"Commit {part['commit']}, {part['machine']}, {part['seconds']:.0f} s{seeds}.", ""]
+            out += ["```json", json.dumps(part["figures"], indent=1, ensure_ascii=False), "```", ""]
     return "\n".join(out)
 
 
-def readme(text: str, record: dict[str, Any]) -> str:
-    """The README with its block renewed."""
-    head, rest = text.split(START)
-    return f"{head}{START}\n{block(record)}\n{END}{rest.split(END)[1]}"
+def readme(text: str, found: Records) -> str:
+    """The README with its blocks renewed."""
+    for name, record in found.items():
+        start = f"<!-- evidence:{name} -->"
+        head, rest = text.split(start)
+        text = f"{head}{start}\n{block(name, record)}\n{END}{rest.split(END, 1)[1]}"
+    return text
 
 
 def main() -> None:
     """Renew both files."""
-    record = spine()
+    found = records()
     path: Path = ROOT / "README.md"
-    path.write_text(readme(path.read_text(), record))
-    (ROOT / "docs" / "evidence.md").write_text(page(record))
+    path.write_text(readme(path.read_text(), found))
+    (ROOT / "docs" / "evidence.md").write_text(page(found))
 
 
 if __name__ == "__main__":

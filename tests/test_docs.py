@@ -45,10 +45,10 @@ def test_every_recipe_in_a_command_is_shipped() -> None:
 
 
 def test_readme_and_page_print_the_evidence_as_it_is_recorded() -> None:
-    record = show.spine()
+    found = show.records()
     text = (ROOT / "README.md").read_text()
-    assert show.readme(text, record) == text, "run python -m evidence.show"
-    assert (ROOT / "docs" / "evidence.md").read_text() == show.page(record)
+    assert show.readme(text, found) == text, "run python -m evidence.show"
+    assert (ROOT / "docs" / "evidence.md").read_text() == show.page(found)
 
 
 def test_the_tree_of_the_readme_is_the_tree() -> None:
