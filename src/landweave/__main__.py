@@ -248,7 +248,7 @@ def check(
 
     data = _data(recipe, changes)
     with _bar("check") as progress:
-        report = run(Chosen(data.open(), data.choices), progress=progress)
+        report = run(Chosen(data.open(), data.choices, coarsen=data.coarsen), progress=progress)
     for line in report.lines():
         _say(line, json_)
     _emit(report.to_json(), json_)
@@ -282,7 +282,9 @@ def pack(
     *first, out = paths
     data = _data(first[0] if first else "", changes)
     with _bar("pack") as progress:
-        report = run(Chosen(data.open(), data.choices), Path(out), overwrite=overwrite, progress=progress)
+        report = run(
+            Chosen(data.open(), data.choices, coarsen=data.coarsen), Path(out), overwrite=overwrite, progress=progress
+        )
     for line in report.lines():
         _say(line, json_)
     _say(f"next: landweave train RECIPE data.kind=pack data.path={out} --out runs/mine", json_)
@@ -404,17 +406,63 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     maps: Annotated[list[Path] | None, typer.Option("--map", help="A map to show; default: those in RUN.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The page; default RUN/report.html.")] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Score with single sensors too, where that has not been done.")
+    ] = False,
     json_: Json = "",
 ) -> None:
     """Write one self-contained HTML page.
 
-    Curves, scores, confusion, examples, the map and the leak meter.
+    Curves, scores, confusion, class spectra, embeddings, Grad-CAM, examples, the map and the leak meter; every figure
+    also as SVG in RUN/figures.
     """
     from landweave.reports.report import report as write
 
-    page = write(run, maps=maps or (), out=out, say=lambda t: _say(t, json_))
+    page = write(run, maps=maps or (), out=out, ablation=ablation, say=lambda t: _say(t, json_))
     _say(f"wrote {page}\nopen it in a browser", json_)
     _emit({"report": str(page)}, json_)
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(help="A table (mosaic/table-1, ...), or a protocol as a YAML file.")] = "",
+    data: Annotated[Pairs, typer.Option("--data", metavar="DATASET=DIR", help="Where a dataset lies.")] = None,
+    scale: Annotated[str, typer.Option(help="full: as published; smoke: minutes, to see that it runs.")] = "full",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for runs and tables; one may serve several tables.")
+    ] = Path("reproduced"),
+    workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    list_: Annotated[bool, typer.Option("--list", help="Say what can be reproduced, and its cost.")] = False,
+    audit: Annotated[str, typer.Option(metavar="PAPER", help="Compute a paper's printed figures again.")] = "",
+    json_: Json = "",
+) -> None:
+    """Make a paper's table again.
+
+    Published figures beside ours. The same command goes on where a killed one stopped. Exit code 1 if a run failed.
+    """
+    if audit:
+        from landweave.reproduce.audit import audit as check
+
+        found = check(audit)
+        _say("\n".join(found.lines()), json_)
+        _emit(found.to_json(), json_)
+    elif list_ or not table:
+        from landweave.reproduce.listing import offers
+
+        tables = offers()
+        _say("\n".join(line for one in tables for line in one.lines()), json_)
+        _emit([one.to_json() for one in tables], json_)
+    else:
+        from landweave.reproduce import protocol, run_protocol
+        from landweave.reproduce.render import lines
+
+        chosen, places = protocol(table), _pairs(data, "--data")
+        made = run_protocol(chosen, places, out, scale=scale, workers=workers, say=lambda t: _say(t, json_))
+        _say("\n".join(lines(made)), json_)
+        _say("wrote " + ", ".join(made.files), json_)
+        _emit(made.to_json(), json_)
+        if not made.ok:
+            raise typer.Exit(1)
 
 
 @app.command()

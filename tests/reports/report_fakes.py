@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from landweave.contract import Contract
 from landweave.data.dataset import Dataset, Place, Task
 from landweave.grid import Grid
 from landweave.legends import BIGEARTHNET_19, LandClass, Legend
 from landweave.sample import Batch, Image, Label, LabelKind, Sample
+from landweave.transforms import normalise
 
 LULC = Legend(
     "terramesh-lulc",
@@ -110,6 +113,56 @@ class Teller:
         if self.kind == "map":
             return p
         return p.mean((2, 3)) if self.kind == "class" else (p.mean((2, 3)) * 4).clamp(max=0.99)
+
+
+class TinyEncoder(nn.Module):
+    """Two convolutions; its last map of more than one pixel is H/4 W/4."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(bands, 8, 3, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        )  # fmt: skip
+
+
+class TinyModel(nn.Module):
+    """As a `SceneModel` looks from outside: an encoder a sensor, features side by side, one linear layer."""
+
+    def __init__(self, contract: Contract, classes: int) -> None:
+        super().__init__()
+        self.contract = contract
+        self.encoders = nn.ModuleDict({n: TinyEncoder(len(s.bands)) for n, s in sorted(contract.streams.items())})
+        self.head = nn.Linear(8 * len(self.encoders), classes)
+
+    @property
+    def by_name(self) -> dict[str, Any]:
+        return dict(self.encoders.items())
+
+    def forward(self, cube: Batch) -> SimpleNamespace:
+        images = normalise(cube, self.contract).images
+        seen = {n: im.sensor_seen for n, im in images.items()}
+        features = {n: e.net(images[n].data[:, 0]) * seen[n][:, None] for n, e in self.by_name.items()}
+        logits = self.head(torch.cat([features[n] for n in sorted(features)], 1))
+        return SimpleNamespace(logits=logits, features=features, seen=seen, embeddings={"main": features})
+
+
+def tiny_run(folder: Path, kind: LabelKind, dataset: Drawn) -> Any:
+    """An open run, as `open_run` gives it, with a model of random weights."""
+    from landweave.data.stats import contract_of
+
+    legend = legend_of(kind)
+    contract, teller = contract_of(dataset, dataset.of_split("train")), Teller(legend, kind)
+    torch.manual_seed(5)
+    return SimpleNamespace(
+        folder=folder, legend=legend, kind=kind, task="lulc", predict=teller.predict, contract=contract,
+        config=json.loads((folder / "config.json").read_text()), model=TinyModel(contract, len(legend)).eval(),
+        settings=SimpleNamespace(
+            seed=0,
+            train=SimpleNamespace(batch_size=8),
+            method=SimpleNamespace(build=lambda contract, task: TinyModel(contract, len(task.legend))),
+        ),
+    )  # fmt: skip
 
 
 def legend_of(kind: LabelKind) -> Legend:

@@ -4,11 +4,10 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from report_fakes import LULC, Drawn, Teller, legend_of, run_folder
+from report_fakes import LULC, Drawn, Teller, legend_of, run_folder, tiny_run
 
 from landweave.data import raster
 from landweave.errors import DataError, RunError
@@ -19,6 +18,7 @@ from landweave.reports import page
 from landweave.reports.examples import collect_examples
 from landweave.reports.report import report, write_report
 from landweave.run import evaluate  # bound before any test puts another open_run in its place
+from landweave.run.evaluate import Scene
 
 VOID = {"meta", "img", "link", "br", "input", "path", "use", "rect"}
 
@@ -81,15 +81,14 @@ def a_map(path: Path) -> Path:
 
 def opened(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, dataset: Drawn | None) -> None:
     """Let `report` open a made-up run on drawn places."""
-    teller = Teller(legend_of(kind), kind)
-    run = SimpleNamespace(folder=folder, legend=teller.legend, kind=kind, task="lulc", predict=teller.predict)
+    run = tiny_run(folder, kind, dataset or Drawn(kind, legend_of(kind)))
     assert evaluate.open_run
     monkeypatch.setattr("landweave.run.predict.open_run", lambda path: run)
 
-    def reopen(run: object, split: str) -> SimpleNamespace:
+    def reopen(run: object, split: str) -> Scene:
         if dataset is None:
             raise DataError("no such table", where="places.parquet")
-        return SimpleNamespace(dataset=dataset, train=dataset.of_split("train"), scored=dataset.of_split(split))
+        return Scene(dataset, dataset.of_split("train"), dataset.of_split(split))
 
     monkeypatch.setattr("landweave.run.evaluate.reopen", reopen)
 

@@ -118,7 +118,7 @@ def collect_examples(
 
 def _example(run: Predictor, sample: Sample, found: Tensor, score: float | None) -> Example:
     panels = []
-    for stream, image in _shown(sample).items():
+    for stream, image in shown_streams(sample).items():
         seen = pictures.look(stream, image)
         if seen:
             panels.append(Panel(seen[0], pictures.data_uri(seen[1]), f"{sample.name}, {seen[0]}"))
@@ -130,7 +130,7 @@ def _example(run: Predictor, sample: Sample, found: Tensor, score: float | None)
     return Example(sample.name, tuple(panels), _said(run, label if known else None, found), score, known)
 
 
-def _shown(sample: Sample) -> dict[str, Image]:
+def shown_streams(sample: Sample) -> dict[str, Image]:
     """One stream a sensor: the finest, which holds the visible bands."""
     best: dict[str, str] = {}
     for stream, image in sample.images.items():

@@ -1,6 +1,7 @@
 """The curves of a report as SVG text that stands inside a page and takes the page's colours, light or dark.
 
-Only matplotlib code is here. It draws with placeholder colours, which are then replaced by CSS variables.
+matplotlib draws with placeholder colours, which are then replaced by CSS variables; `standalone` turns such text into
+a file of its own, in the colours of paper.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from html import escape
 from typing import Any
 
 INK = "#010203"
-SERIES = ("#0a0001", "#0a0002", "#0a0003", "#0a0004")
-"""Placeholders of `--s1` ... `--s4` of the page."""
+SERIES = tuple(f"#0a000{i}" for i in range(1, 9))
+"""Placeholders of `--s1` ... `--s8` of the page."""
+PAPER = ("#2f6db3", "#c8642b", "#3a8f5c", "#8a5bb0", "#b0456b", "#8c7a1e", "#2a8f99", "#6b6f75")
+"""What `--s1` ... `--s8` are on paper; the page's style sheet has the same."""
+PAPER_INK = "#22282c"
 FONT = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 
@@ -33,28 +37,28 @@ def curves(losses: Sequence[Line], scores: Sequence[Line], *, salt: str) -> str:
     """Loss and validation scores against the epoch, side by side."""
     sides = [(losses, "loss"), (scores, "validation score")]
     shown = [(lines, title) for lines, title in sides if lines]
-    figure, axes = _figure(len(shown), (4.6 * len(shown), 2.9))
+    figure, axes = figure_of(len(shown), (4.6 * len(shown), 2.9))
     for ax, (lines, title) in zip(axes, shown, strict=True):
         for i, line in enumerate(lines):
             mark = "o" if len(line.x) < 25 else None
             style = "--" if line.dashed else "-"
-            ax.plot(line.x, line.y, style, marker=mark, ms=3, lw=1.6, color=SERIES[i % 4], label=line.name)
+            ax.plot(line.x, line.y, style, marker=mark, ms=3, lw=1.6, color=SERIES[i % len(SERIES)], label=line.name)
         ax.set_xlabel("epoch")
         ax.set_title(title, loc="left", fontsize=10)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if title != "loss":
             ax.set_ylim(0, 1)
         ax.legend(frameon=False, fontsize=8, labelcolor=INK)
-    return _svg(figure, _words("Learning curves", [*losses, *scores]), salt)
+    return svg_of(figure, _words("Learning curves", [*losses, *scores]), salt)
 
 
 def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
     """A score against the distance to the nearest training place (km, logarithmic where it spans much)."""
-    figure, (ax,) = _figure(1, (4.8, 3.0))
+    figure, (ax,) = figure_of(1, (4.8, 3.0))
     for i, line in enumerate(lines):
-        ax.plot(line.x, line.y, "--" if line.dashed else "-", lw=1.4, color=SERIES[i % 4], label=line.name)
+        ax.plot(line.x, line.y, "--" if line.dashed else "-", lw=1.4, color=SERIES[i % len(SERIES)], label=line.name)
         most = max(line.weights, default=1)
-        ax.scatter(line.x, line.y, s=[12 + 80 * w / most for w in line.weights], color=SERIES[i % 4], lw=0)
+        ax.scatter(line.x, line.y, s=[12 + 80 * w / most for w in line.weights], color=SERIES[i % len(SERIES)], lw=0)
     xs = [x for line in lines for x in line.x if x > 0]
     if xs and max(xs) / min(xs) > 20:
         ax.set_xscale("symlog", linthresh=min(xs))
@@ -63,12 +67,12 @@ def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
     ax.set_xlabel("distance to the nearest training place (km)")
     ax.set_title(score, loc="left", fontsize=10)
     ax.legend(frameon=False, fontsize=8, labelcolor=INK)
-    return _svg(figure, _words(f"{score} against distance to the nearest training place", lines), salt)
+    return svg_of(figure, _words(f"{score} against distance to the nearest training place", lines), salt)
 
 
 def split_bars(rows: Sequence[Mapping[str, Any]], *, score: str, salt: str) -> str:
     """Scores under several kinds of split, each with a tick where the trivial predictor stands."""
-    figure, (ax,) = _figure(1, (4.2, 0.8 + 0.55 * len(rows)))
+    figure, (ax,) = figure_of(1, (4.2, 0.8 + 0.55 * len(rows)))
     for i, row in enumerate(reversed(rows)):
         ax.barh(i, row["score"], height=0.55, color=SERIES[0])
         ax.plot([row["trivial"]] * 2, [i - 0.38, i + 0.38], color=SERIES[1], lw=2.5)
@@ -79,10 +83,11 @@ def split_bars(rows: Sequence[Mapping[str, Any]], *, score: str, salt: str) -> s
     ax.set_title(f"{score}; the tick is the trivial predictor", loc="left", fontsize=10)
     ax.tick_params(axis="y", length=0)
     told = ", ".join(f"{r['name']} {r['score']:.2f} (trivial {r['trivial']:.2f})" for r in rows)
-    return _svg(figure, f"{score} by kind of split: {told}", salt)
+    return svg_of(figure, f"{score} by kind of split: {told}", salt)
 
 
-def _figure(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+def figure_of(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
+    """An empty figure of `count` axes side by side, `size` in inches, in the house style."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -102,7 +107,7 @@ def _figure(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]]:
     return figure, axes
 
 
-def _svg(figure: Any, words: str, salt: str) -> str:
+def svg_of(figure: Any, words: str, salt: str) -> str:
     """The figure as an `svg` element with a text alternative, in the page's own colours and font."""
     import matplotlib as mpl
 
@@ -119,6 +124,15 @@ def _svg(figure: Any, words: str, salt: str) -> str:
     text = re.sub(r"'DejaVu Sans'[^;\"]*", FONT, _colored(text))
     label = escape(words, quote=True)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def standalone(svg: str) -> str:
+    """An `svg` element of a page as the text of a file, which every viewer and text processor shows."""
+    for i, color in enumerate(PAPER, 1):
+        svg = svg.replace(f"var(--s{i})", color)
+    svg = svg.replace("currentColor", PAPER_INK)
+    svg = re.sub(r'(<svg\b[^>]*?) style="width:([\d.]+)pt;', r'\1 width="\2pt" style="', svg, count=1)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
 
 
 def _colored(text: str) -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from landweave.errors import DataError, LandweaveError, RunError
 from landweave.files import write_json, write_text
-from landweave.reports import page
+from landweave.reports import insight, page
 from landweave.reports.examples import Example, collect_examples
+from landweave.reports.measure import load, measure
 from landweave.reports.pictures import data_uri
+from landweave.run.ablate import ablate, rows
 
 if TYPE_CHECKING:
     from landweave.run.evaluate import Scene
@@ -29,22 +31,26 @@ def report(
     maps: Sequence[Path_] = (),
     out: Path_ | None = None,
     examples: int = EXAMPLES,
+    ablation: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Open a run and its data, draw examples, measure the leak meter, and write the page.
+    """Open a run and its data, draw examples, measure what the figures need, and write the page.
 
-    Where the data are not there any more, the page says so, and shows what the run folder alone holds.
+    Each figure is also a file, RUN/figures/NAME.svg. Where the data are not there any more, the page says so, and
+    shows what the run folder alone holds.
 
     Args:
         run: a finished run folder.
         maps: maps to show; by default those that lie in the folder.
         out: the page; `report.html` in the folder by default.
         examples: how many places to show.
+        ablation: make the evaluations with single sensors that are not there yet.
         say: told what is being done.
 
     Raises:
         RunError: the run is unfinished or damaged.
         DataError: one of `maps` is not a map of landweave.
+        ConfigError: `ablation` of a run of one sensor.
     """
     from landweave.run.evaluate import reopen
     from landweave.run.predict import open_run
@@ -58,13 +64,17 @@ def report(
     try:
         scene = reopen(opened, split)
         tell(f"examples from the {split} places")
-        scores = {p["name"]: p["score"] for p in found[0]["places"]} if found else None
-        shown = collect_examples(opened, scene.dataset, scene.scored, examples, scores=scores)
+        if opened.config.get("classifier", True):
+            scores = {p["name"]: p["score"] for p in found[0]["places"]} if found else None
+            shown = collect_examples(opened, scene.dataset, scene.scored, examples, scores=scores)
         tell("leak meter: random, block and group splits")
         _measure_leak(opened, scene, found[0] if found else None)
+        measure(opened, scene, split, say=tell)
     except LandweaveError as error:
         notes["data"] = f"The data of this run could not be read again: {error.what}"
         tell(f"note: {notes['data']}")
+    if ablation:
+        ablate(folder, split=split, say=tell)
     return write_report(folder, out=Path(out) if out else None, maps=maps, examples=shown, notes=notes)
 
 
@@ -100,8 +110,16 @@ def write_report(
     found = page.evaluations(folder)
     main = found[0] if found else None
     leak = page.read(folder / "leak.json")
-    text = _template().render(
+    values = _insight(folder, config, main)
+    plots = page.leak_figures(leak)
+    curves = page.curves(page.history(folder), config["kind"])
+    insight.write_figures(
+        folder,
+        {"curves": curves, "leak-distance": plots["distance"], "leak-splits": plots["splits"], **_figures(values)},
+    )
+    text = template("template.html.j2").render(
         name=folder.resolve().name,
+        config_folder=str(folder),
         config=config,
         facts=page.facts(config),
         sensors=page.sensors(config),
@@ -113,11 +131,12 @@ def write_report(
         confusions=page.confusions(main) if main else None,
         others=[e for e in found[1:] if page.headline(e)],
         head=page.headline,
-        curves=page.curves(page.history(folder), config["kind"]),
+        curves=curves,
         examples=examples,
         maps=_maps(folder, maps),
         leak=leak,
-        plots=page.leak_figures(leak),
+        plots=plots,
+        **values,
         commands=page.commands(folder, config, main),
         versions=page.read(folder / "versions.json") or {},
         settings=_settings(folder),
@@ -126,17 +145,48 @@ def write_report(
     return write_text(out or folder / "report.html", text)
 
 
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+def _insight(folder: Path, config: dict[str, Any], main: dict[str, Any] | None) -> dict[str, Any]:
+    """What the template says of classes, sensors and embeddings, from the files of the folder."""
+    kept = load(folder)
+    table = rows(folder, config, main["split"] if main else "test")
+    return {
+        "classifier": config.get("classifier", True),
+        "class_losses": insight.class_losses(main) if main else [],
+        "spectra": insight.class_figures(kept["classes"], main),
+        "embedding": insight.embedding(kept["tsne"]),
+        "looking": insight.looking(kept["gradcam"]),
+        "ablation": insight.ablation(table, config["kind"]) if table and main else None,
+        "fault": insight.fault_test(page.read(folder / "evaluation-snow_cloud.json"), main),
+    }
+
+
+def _figures(values: dict[str, Any]) -> dict[str, str]:
+    """The drawings among them, by the name of their file."""
+    spectra = values["spectra"]
+    return {
+        "spectral-traces": spectra["traces"],
+        "class-similarity": spectra["matrix"],
+        "loss-against-similarity": spectra["against"],
+        "tsne": values["embedding"]["figure"],
+        "grad-cam": values["looking"]["figure"],
+        "modality-ablation": values["ablation"]["figure"] if values["ablation"] else "",
+    }
+
+
+def template(name: str) -> Any:
+    """A template of this folder."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     def number(value: float | None, digits: int = 3) -> str:
         return "–" if value is None else f"{value:.{digits}f}"
 
-    source = (files("landweave") / "reports" / "template.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FileSystemLoader(str(files("landweave") / "reports"))
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["number"] = number
     environment.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
-    return environment.from_string(source)
+    return environment.get_template(name)
 
 
 def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:

@@ -1,0 +1,158 @@
+"""Figures on what a run has learned, as SVG text for a page: see `figures` for the way they are coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from landweave.reports.figures import INK, SERIES, figure_of, svg_of
+
+MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")
+EDGE = 0.35  # of a legend's colour, which may be as light as the paper
+
+
+def scatter(panels: Mapping[str, Sequence[Sequence[float]]], group: Sequence[int], groups: Sequence[Mapping[str, Any]],
+            *, words: str, salt: str) -> str:  # fmt: skip
+    """Points of several panels (title -> N 2), each coloured and marked by its group.
+
+    `groups` have a `name`, a `color`, and `faint` for those that only stand behind the others.
+    """
+    from matplotlib.lines import Line2D
+
+    rows = -(-len(groups) // 4)
+    figure, axes = figure_of(len(panels), (4.4 * len(panels), 4.0 + 0.22 * rows))
+    order = sorted(range(len(groups)), key=lambda g: not groups[g].get("faint"))
+    looks = {g: _look(i, groups[g]) for i, g in enumerate(order)}
+    for ax, (title, points) in zip(axes, panels.items(), strict=True):
+        for g in order:
+            at = [p for p, mine in zip(points, group, strict=True) if mine == g]
+            ax.scatter([p[0] for p in at], [p[1] for p in at], **looks[g])
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_aspect("equal", adjustable="datalim")
+        for spine in ax.spines.values():
+            spine.set_visible(True)
+            spine.set_alpha(0.25)
+    count = {g: sum(mine == g for mine in group) for g in order}
+    handles = [
+        Line2D([], [], ls="", marker=looks[g]["marker"], ms=6, color=looks[g]["color"], alpha=looks[g]["alpha"],
+               markeredgecolor=looks[g]["edgecolor"], markeredgewidth=0.4, label=f"{groups[g]['name']} ({count[g]})")
+        for g in reversed(order)
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)), frameon=False, fontsize=8,
+                  labelcolor=INK, handletextpad=0.2, columnspacing=1.4)  # fmt: skip
+    return svg_of(figure, words, salt)
+
+
+def _look(index: int, group: Mapping[str, Any]) -> dict[str, Any]:
+    if group.get("faint"):
+        return {"color": INK, "alpha": 0.25, "marker": ".", "s": 26, "edgecolor": "none", "linewidth": 0}
+    return {
+        "color": group["color"] or INK,
+        "alpha": 0.85,
+        "marker": MARKS[index % len(MARKS)],
+        "s": 22,
+        "edgecolor": INK,
+        "linewidth": EDGE,
+    }
+
+
+def similarity(names: Sequence[str], matrix: Sequence[Sequence[float]], *, words: str, salt: str) -> str:
+    """A class-similarity matrix in percent, darker for more alike; the diagonal is left empty."""
+    K = len(names)
+    side = 0.36 * K + 1.2
+    figure, (ax,) = figure_of(1, (side + 2.6, side + 0.4))
+    ax.grid(visible=False)
+    off = [matrix[i][j] for i in range(K) for j in range(K) if i != j]
+    low, high = min(off), max(off)
+    from matplotlib.patches import Rectangle
+
+    for i in range(K):
+        for j in range(K):
+            if i == j:
+                continue
+            share = (matrix[i][j] - low) / (high - low) if high > low else 0.5
+            ax.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, color=SERIES[0], alpha=0.06 + 0.54 * share, lw=0))
+            ax.text(j, i, f"{100 * matrix[i][j]:.0f}", ha="center", va="center", fontsize=7, color=INK)
+    ax.set_xlim(-0.5, K - 0.5)
+    ax.set_ylim(K - 0.5, -0.5)
+    ax.set_xticks(range(K), [_short(n) for n in names], rotation=90, fontsize=8)
+    ax.set_yticks(range(K), [_short(n, 34) for n in names], fontsize=8)
+    ax.tick_params(length=0)
+    ax.set_aspect("equal")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return svg_of(figure, words, salt)
+
+
+def _short(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else name[: most - 1].rstrip(" ,") + "…"
+
+
+def traces(rows: Sequence[Mapping[str, Any]], bands: Sequence[str], *, nanometres: Sequence[float], words: str,
+           salt: str) -> str:  # fmt: skip
+    """Spectra: mean reflectance of each class by band with one standard deviation up and down.
+
+    `rows` have `name`, `color`, `mean` and `std`. At their wavelengths, or side by side where those are not known.
+    """
+    from matplotlib.patheffects import Normal, Stroke
+
+    rim = [Stroke(linewidth=3.2, foreground=INK, alpha=0.45), Normal()]  # a legend's colour may be nearly white
+    figure, (ax,) = figure_of(1, (8.6, 3.6))
+    x = list(nanometres) or list(range(len(bands)))
+    order = sorted(range(len(x)), key=lambda i: x[i])
+    x = [x[i] for i in order]
+    for i, row in enumerate(rows):
+        mean, std = ([row[key][k] for k in order] for key in ("mean", "std"))
+        low = [max(0.0, m - s) for m, s in zip(mean, std, strict=True)]
+        ax.fill_between(x, low, [m + s for m, s in zip(mean, std, strict=True)], color=row["color"], alpha=0.16, lw=0)
+        ax.plot(x, mean, marker=MARKS[i % len(MARKS)], ms=5, lw=2.0, color=row["color"], markeredgecolor=INK,
+                markeredgewidth=EDGE, path_effects=rim, label=_short(row["name"], 40))  # fmt: skip
+    names = [bands[i] for i in order]
+    ax.set_xticks(*_apart(x, names))
+    ax.set_xlabel("band, at its wavelength" if nanometres else "band")
+    ax.set_ylabel("reflectance")
+    ax.set_ylim(bottom=0)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8, labelcolor=INK)
+    return svg_of(figure, words, salt)
+
+
+def _apart(x: Sequence[float], names: Sequence[str]) -> tuple[list[float], list[str]]:
+    """Ticks that do not run into one another: names of bands that lie close together share one."""
+    least = (max(x) - min(x)) / 16 if len(x) > 1 else 0
+    at: list[float] = []
+    text: list[str] = []
+    for value, name in zip(x, names, strict=True):
+        if at and value - at[-1] < least:
+            text[-1] += f"\n{name}"
+        else:
+            at.append(value)
+            text.append(name)
+    return at, text
+
+
+def against(rows: Sequence[Mapping[str, Any]], *, x: str, y: str, words: str, salt: str) -> str:
+    """Classes as points: their similarity to the nearest other class (x) against their loss (y)."""
+    figure, (ax,) = figure_of(1, (4.4, 3.2))
+    for row in rows:
+        ax.scatter(row["x"], row["y"], s=46, color=row["color"], edgecolor=INK, linewidth=EDGE)
+    ax.set_xlabel(x)
+    ax.set_title(y, loc="left", fontsize=10)
+    ax.set_ylim(bottom=min(0.0, *(row["y"] for row in rows)))
+    return svg_of(figure, words, salt)
+
+
+def ablation_bars(rows: Sequence[Mapping[str, Any]], *, score: str, words: str, salt: str) -> str:
+    """One bar a row of the modality ablation; the first row, with all sensors, gives the line."""
+    figure, (ax,) = figure_of(1, (7.2, 0.7 + 0.42 * len(rows)))
+    most = max(0.05, *(row["value"] for row in rows))
+    for i, row in enumerate(reversed(rows)):
+        ax.barh(i, row["value"], height=0.6, color=SERIES[0], alpha=1.0 if row is rows[0] else 0.55)
+        ax.text(1.16 * most, i, f"{row['value']:.3f}", va="center", ha="right", fontsize=9, color=INK)
+    ax.axvline(rows[0]["value"], color=SERIES[1], lw=1.4, ls="--")
+    ax.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
+    ax.set_xlim(0, 1.18 * most)
+    ax.set_title(score, loc="left", fontsize=10)
+    ax.tick_params(axis="y", length=0)
+    return svg_of(figure, words, salt)
