@@ -57,9 +57,7 @@ def drawn(
     order = order[: sum(sizes) * world]
     if one_group:
         _require_groups(groups, cap, where)
-        # a place that comes again to fill the last rank's share is not drawn to its own group, where it stands already
-        there = [groups[i] if n < len(at) else "" for n, i in enumerate(order)]
-        steps = _gather(there, order, [size * world for size in sizes], random)
+        steps = _gather([groups[i] for i in order], order, [size * world for size in sizes], random)
         return [at[part] for step in steps for part in np.split(step, world)]
     sizes = [size for size in sizes for _ in range(world)]
     if cap:
@@ -88,9 +86,9 @@ def _gather(
     """Deal places into batches of one group each, as far as that is possible; the last batch may be a smaller one.
 
     A group is cut into whole batches and a rest. Of the rests, the largest opens the next batch, which is filled up
-    from the smallest ones, at random among equals: these have few neighbours to offer anyway. So every batch has as
-    many of one group as possible, and no place comes twice. Places without a group are rests of one. What is left
-    over is the smaller batch.
+    from the smallest ones, which have few neighbours to offer anyway; equals come as `order` was drawn. So each batch
+    has many of one group, and no place comes again. Places without a group are rests of one. What is left over is
+    the smaller batch.
     """
     size = sizes[0]
     members: dict[str, list[int]] = {}
@@ -102,8 +100,7 @@ def _gather(
         whole = len(places) // size * size
         found += [places[i : i + size] for i in range(0, whole, size)]
         rests += [places[whole:]] if whole < len(places) else []
-    mixed = [rests[i] for i in random.permutation(len(rests))]
-    queue = deque(sorted(mixed, key=len, reverse=True))
+    queue = deque(sorted(rests, key=len, reverse=True))
     for _ in range(sum(s == size for s in sizes) - len(found)):
         batch = queue.popleft()
         while len(batch) < size:
