@@ -62,7 +62,7 @@ def _none() -> Any:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Found:
-    """Mean and standard deviation (over runs, divided by n) a dataset, method and share, in the order of the rows."""
+    """Mean and standard deviation over runs (divided by n - 1; 0 of one run) a dataset, method and share of labels."""
     scores: dict[tuple[str, str], dict[float, list[float]]] = {}
     for row in rows:
         if row.get("score") is not None:
@@ -71,7 +71,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Found:
     found: Found = {}
     for (dataset, method), by_share in scores.items():
         found.setdefault(dataset, {})[method] = [
-            (share, float(np.mean(v)), float(np.std(v)), len(v)) for share, v in sorted(by_share.items())
+            (share, float(np.mean(v)), float(np.std(v, ddof=1)) if len(v) > 1 else 0.0, len(v))
+            for share, v in sorted(by_share.items())
         ]
     return found
 

@@ -186,7 +186,7 @@ def drawn(found: Mapping[str, Any], *, salt: str = "gradcam") -> str:
     """The examples as SVG: a row a place, for each sensor its image and its map."""
     from html import escape
 
-    side, gap, head = 150, 10, 60
+    side, gap, head = 150, 10, 68
     sensors = found["sensors"]
     width = 2 * len(sensors) * (side + gap) - gap
     height = len(found["rows"]) * (side + head)

@@ -96,9 +96,6 @@ def traces(rows: Sequence[Mapping[str, Any]], bands: Sequence[str], *, nanometre
 
     `rows` have `name`, `color`, `mean` and `std`. At their wavelengths, or side by side where those are not known.
     """
-    from matplotlib.patheffects import Normal, Stroke
-
-    rim = [Stroke(linewidth=3.2, foreground=INK, alpha=0.45), Normal()]  # a legend's colour may be nearly white
     figure, (ax,) = figure_of(1, (8.6, 3.6))
     x = list(nanometres) or list(range(len(bands)))
     order = sorted(range(len(x)), key=lambda i: x[i])
@@ -107,8 +104,9 @@ def traces(rows: Sequence[Mapping[str, Any]], bands: Sequence[str], *, nanometre
         mean, std = ([row[key][k] for k in order] for key in ("mean", "std"))
         low = [max(0.0, m - s) for m, s in zip(mean, std, strict=True)]
         ax.fill_between(x, low, [m + s for m, s in zip(mean, std, strict=True)], color=row["color"], alpha=0.16, lw=0)
-        ax.plot(x, mean, marker=MARKS[i % len(MARKS)], ms=5, lw=2.0, color=row["color"], markeredgecolor=INK,
-                markeredgewidth=EDGE, path_effects=rim, label=_short(row["name"], 40))  # fmt: skip
+        ax.plot(x, mean, lw=3.4, color=INK, alpha=0.4)  # a rim: a legend's colour may be nearly white
+        ax.plot(x, mean, marker=MARKS[i % len(MARKS)], ms=5.5, lw=2.2, color=row["color"], markeredgecolor=INK,
+                markeredgewidth=0.7, label=_short(row["name"], 40))  # fmt: skip
     names = [bands[i] for i in order]
     ax.set_xticks(*_apart(x, names))
     ax.set_xlabel("band, at its wavelength" if nanometres else "band")
@@ -154,5 +152,22 @@ def ablation_bars(rows: Sequence[Mapping[str, Any]], *, score: str, words: str, 
     ax.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
     ax.set_xlim(0, 1.18 * most)
     ax.set_title(score, loc="left", fontsize=10)
+    ax.tick_params(axis="y", length=0)
+    return svg_of(figure, words, salt)
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], *, title: str, words: str, salt: str) -> str:
+    """Paired differences `first - second` with their intervals; grey where an interval holds zero."""
+    figure, (ax,) = figure_of(1, (7.6, 0.8 + 0.3 * len(rows)))
+    colors = {"higher": SERIES[2], "lower": SERIES[1]}
+    for i, row in enumerate(reversed(rows)):
+        color = colors.get(row["verdict"], INK)
+        faint = 1.0 if row["verdict"] in colors else 0.45
+        ax.plot([row["low"], row["high"]], [i, i], color=color, alpha=faint, lw=2.2, solid_capstyle="butt")
+        ax.plot(row["difference"], i, "o", color=color, alpha=faint, ms=6)
+    ax.axvline(0, color=INK, lw=0.9)
+    ax.set_yticks(range(len(rows)), [f"{row['first']} − {row['second']}" for row in reversed(rows)])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_title(f"difference in {title}", loc="left", fontsize=10)
     ax.tick_params(axis="y", length=0)
     return svg_of(figure, words, salt)
