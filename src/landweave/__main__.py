@@ -318,7 +318,9 @@ def train(
     from landweave.run.train import train as run
 
     folder = run(experiment, out, overwrite=overwrite, progress=json_ != "-")
-    _say(f"trained: {folder}\nnext: landweave evaluate {folder}   then: landweave report {folder}", json_)
+    evaluated = f"landweave evaluate {folder}   then: landweave report {folder}"
+    probed = f"landweave train supervised start={folder} method.freeze=true --out RUN   on its encoders"
+    _say(f"trained: {folder}\nnext: {evaluated if experiment.classifier else probed}", json_)
     if json_:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         _emit({"run": str(folder), "validation": config["validation_scores"]}, json_)
@@ -384,6 +386,7 @@ def map_(
     from landweave.run.predict import open_run
 
     opened = open_run(run)
+    opened.require_classifier()
     with _bar("map") as progress:
         result = map_scene(
             opened,
@@ -441,7 +444,7 @@ def reproduce(
     Published figures beside ours. The same command goes on where a killed one stopped. Exit code 1 if a run failed.
     """
     if audit:
-        from landweave.reproduce.audit import audit as check
+        from landweave.reproduce.auditing import audit as check
 
         found = check(audit)
         _say("\n".join(found.lines()), json_)

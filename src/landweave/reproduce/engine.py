@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from landweave.reproduce import pool
+from landweave.reproduce.config import Protocol, placed
 from landweave.reproduce.ledger import Ledger, claimed, name_of
 from landweave.reproduce.plan import Planned, plan
-from landweave.reproduce.protocol import Protocol, placed
 from landweave.reproduce.table import Table, table_of
 from landweave.reproduce.work import Job, Line, failed, make, names
 

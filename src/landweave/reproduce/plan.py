@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +11,14 @@ from landweave.config import override, parse
 from landweave.data.dataset import DataConfig
 from landweave.errors import ConfigError
 from landweave.reproduce import fingerprint
-from landweave.reproduce.protocol import Protocol, Row, Scale, Source
+from landweave.reproduce.config import Protocol, Row, Scale, Source
 
 if TYPE_CHECKING:
     from landweave.run.experiment import Experiment
+
+
+Wanted = tuple[int, float, str, Row, dict[str, "Experiment"]]
+"""A run before it has marks."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,27 @@ def plan(protocol: Protocol, paths: Mapping[str, str], scale_name: str) -> list[
         ConfigError: an unknown scale or recipe, or a change that does not fit.
         LandweaveError: the data cannot be opened, or are not what the protocol needs.
     """
-    scale = protocol.scale(scale_name)
-    shares = protocol.shares(scale)
-    data = {name: _section(_source(protocol, name), path) for name, path in paths.items()}
-    found: list[tuple[int, float, str, Row, dict[str, Experiment]]] = []
-    for run in range(max(shares.values())):
-        for share, count in shares.items():
-            for name in (n for n in protocol.datasets if n in paths and run < count):
-                rows = [r for r in protocol.rows if not r.datasets or name in r.datasets]
-                seed = protocol.first_seed + run
-                found += [(run, share, name, r, _pair(protocol, scale_name, r, name, data, share, seed)) for r in rows]
+    found = list(experiments(protocol, paths, scale_name))
     _look(protocol, {name: row["main"] for *_, name, _, row in found})
     marks = _Marks()
     return [_planned(protocol, marks, *one) for one in found]
+
+
+def experiments(
+    protocol: Protocol, paths: Mapping[str, str], scale_name: str, *, first: bool = False
+) -> Iterator[Wanted]:
+    """Every run as (number, share, dataset, row, experiments), read and checked; no data are opened.
+
+    `first`: run 0 only, of which the others differ in the seed alone.
+    """
+    shares = protocol.shares(protocol.scale(scale_name))
+    data = {name: _section(_source(protocol, name), path) for name, path in paths.items()}
+    for run in range(1 if first else max(shares.values())):
+        for share, count in shares.items():
+            for name in (n for n in protocol.datasets if n in paths and run < count):
+                seed = protocol.first_seed + run
+                for row in (r for r in protocol.rows if not r.datasets or name in r.datasets):
+                    yield run, share, name, row, _pair(protocol, scale_name, row, name, data, share, seed)
 
 
 def _source(protocol: Protocol, name: str) -> Source:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from landweave.reproduce.config import Protocol
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
 from landweave.reproduce.plan import Planned
-from landweave.reproduce.protocol import Protocol
 from landweave.reproduce.published import Printed, plain
 
 Results = Mapping[str, Mapping[str, Any]]

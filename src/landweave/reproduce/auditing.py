@@ -64,11 +64,13 @@ class Audit:
 def audit(name: str) -> Audit:
     """Compute a paper's printed figures again.
 
-    Every finding follows from the stored figures; none is stored itself.
-
     Raises:
         ConfigError: no such paper.
     """
-    one = paper(name)
+    return audit_of(paper(name))
+
+
+def audit_of(one: Paper) -> Audit:
+    """The same of figures at hand. Every finding follows from them; none is stored."""
     found = [finding for check in CHECKS for finding in check(one)] + list(claims(one))
     return Audit(one, tuple(sorted(found, key=lambda f: ORDER.index(f.verdict))))
