@@ -198,6 +198,15 @@ def test_ground_in_a_neighbouring_zone_is_known_as_the_same(tmp_path: Path) -> N
     assert {p.split for p in table.places[16:] if p.split} == {"test"}
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:32760", "EPSG:32648"])
+def test_ground_on_the_other_side_of_the_globe_is_no_neighbour(tmp_path: Path, crs: str) -> None:
+    scene(tmp_path, "a", grid(32, 32, left=4e5, top=8.7e6, crs=crs))  # out of reach of the other's projection
+    scene(tmp_path, "b", grid(32, 32))
+    cut(tmp_path, stem="a", split="test")
+    report, table = cut(tmp_path, stem="b", split="train", append=True)
+    assert (report.on_old_ground, len(table)) == (0, 32)
+
+
 def test_scenes_go_whole_into_splits_and_into_the_one_asked_for(tmp_path: Path) -> None:
     for n in range(5):
         scene(tmp_path, f"t{n}", grid(16, 16, left=5e5 + 1e4 * n))

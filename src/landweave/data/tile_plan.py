@@ -194,12 +194,15 @@ class Ground:
         """The placed windows of the scenes around; those of another CRS as the boxes around their corners."""
         room = np.array(buffer)
         low, high = boxes[:, :2].min(0) - room, boxes[:, 2:].max(0) + room
+        here = np.concatenate([low, high])[None]
         near = [Placed(np.zeros((0, 4)), np.zeros(0, np.int8), [])]
         for other, parts in self.parts.items():
             if other != crs and (other.startswith(FILE) or crs.startswith(FILE)):
                 continue
             for part in parts:
                 hull = np.concatenate([part.boxes[:, :2].min(0), part.boxes[:, 2:].max(0)])[None]
+                if other != crs and not _may_touch(hull, other, here, crs):
+                    continue  # so far away that this projection may not reach it
                 hull = hull if other == crs else _carried(hull, other, crs)
                 margin = 0.1 * (hull[0, 2:] - hull[0, :2])  # a large scene bends between two projections
                 if (hull[0, :2] - margin < high).all() and (hull[0, 2:] + margin > low).all():
@@ -210,6 +213,23 @@ class Ground:
             np.concatenate([p.split for p in near]),
             [g for p in near for g in p.groups],
         )
+
+
+def _may_touch(a: NDArray[np.float64], a_crs: str, b: NDArray[np.float64], b_crs: str) -> bool:
+    """Whether two boxes of different CRS lie near each other on the globe: the caps around their corners overlap."""
+    (a_middle, a_reach), (b_middle, b_reach) = _cap(a, a_crs), _cap(b, b_crs)
+    apart = float(np.arccos(np.clip(a_middle @ b_middle, -1, 1)))
+    return apart <= 1.2 * (a_reach + b_reach)
+
+
+def _cap(box: NDArray[np.float64], crs: str) -> tuple[NDArray[np.float64], float]:
+    """The middle of a box on the unit sphere, and the angle from there to its farthest corner."""
+    from landweave.data.raster import transform_points
+
+    lon, lat = (np.radians(v) for v in transform_points(box[0, [0, 0, 2, 2]].tolist(), box[0, [1, 3, 1, 3]].tolist(), crs))
+    corners = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    middle = corners.mean(0) / np.linalg.norm(corners.mean(0))
+    return middle, float(np.arccos(np.clip(corners @ middle, -1, 1)).max())
 
 
 def _carried(boxes: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
