@@ -199,8 +199,8 @@ def test_ground_in_a_neighbouring_zone_is_known_as_the_same(tmp_path: Path) -> N
 
 
 def test_ground_out_of_reach_of_a_projection_is_no_neighbour(tmp_path: Path) -> None:
-    scene(tmp_path, "a", grid(32, 32, left=617_300, top=9_625_100, crs="EPSG:32736"))  # Kenya, seen from Chile
-    scene(tmp_path, "b", grid(32, 32, left=717_730, top=5_700_100, crs="EPSG:32718"))
+    scene(tmp_path, "a", grid(32, 32, left=617_300, top=9_625_100, crs="EPSG:32736"))  # Kenya, seen from Brazil
+    scene(tmp_path, "b", grid(32, 32, left=790_230, top=7_198_100, crs="EPSG:32722"))
     cut(tmp_path, stem="a", split="test")
     report, table = cut(tmp_path, stem="b", split="train", append=True)
     assert (report.on_old_ground, len(table)) == (0, 32)
