@@ -1,4 +1,4 @@
-"""A training in a process of its own: killed, resumed, repeated, on two processes."""
+"""A training in a process of its own: killed, resumed, repeated; on two processes: tests/run/test_sequence.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from tests.cli.places import TINY, call, run, write_table
+from tests.cli.places import TINY, call, write_table
 
 EPOCHS = 4
 
@@ -108,12 +108,3 @@ def test_kill_9_and_the_same_command_end_as_if_nothing_had_happened(
     if moment == "later epoch":
         assert "going on from the training state" in text
     same(whole, out)
-
-
-def test_two_processes_train_one_model(table: Path, tmp_path: Path) -> None:
-    out = tmp_path / "two"
-    done = run(*words(table, out, "train.devices=2", "train.epochs=1"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (out / "config.json").exists()
-    (validation,) = [r for r in rows(out) if r["split"] == "validation"]
-    assert validation["n"] == 8 * 32 * 32, "each validation place is counted once"

@@ -1,0 +1,63 @@
+"""Five steps of every shipped recipe: `python -m tests.methods.five_steps` writes tests/golden/five-steps.json anew.
+
+The method is the recipe's own, but for a small encoder; places are synthetic cubes with an absent sensor and an unknown
+label. Steps are plain gradient descent, since AdamW divides rounding noise by itself in its first steps.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from landweave.methods import MethodConfig
+from landweave.nn.model import Model
+from landweave.run.experiment import recipes
+from landweave.sample import Batch, LabelKind
+from tests.methods.recipes_in_test import SIZES, tiny_recipe
+from tests.nn.tiny_models import batch_of, contract_of, task_of
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "five-steps.json"
+KINDS: dict[str, LabelKind] = {"segment": "map", "supcon": "class", "supervised": "class"}
+
+
+def five_steps(name: str) -> dict[str, list[float]]:
+    """Losses of five steps, of the pretraining too where there is one."""
+    experiment = tiny_recipe(name, *(["method.decoder.channels=[32,16,16,8,8]"] if name == "segment" else []))
+    kind = KINDS.get(name, "multilabel")
+    sizes = {"s2-l2a": (32, 32)} if name == "simclr-rgb" else SIZES
+    absent = [("s1-rtc-gamma0", 2)] if len(sizes) > 1 else []
+    batch = batch_of(sizes, B=8, kind=kind, absent=absent)
+    batch.labels["task"].known[5] = False
+    found = {}
+    state: dict[str, Tensor] = {}
+    for stage in (experiment.first, experiment):
+        if stage is not None:
+            torch.manual_seed(0)
+            model = stage.method.build(contract_of(sizes), task_of(kind))
+            if state:
+                model.load_encoders(state, name)
+            found["method" if stage is experiment else "pretrain"] = _descend(stage.method, model, batch)
+            state = model.encoder_state()
+    return found
+
+
+def _descend(method: MethodConfig, model: Model, batch: Batch) -> list[float]:
+    learned = [p for p in model.train().parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=0.01)
+    losses = []
+    for epoch in range(5):
+        optimizer.zero_grad()
+        loss = method.loss(model, batch, "task", key=(0, epoch))["loss"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    GOLDEN.write_text(json.dumps({name: five_steps(name) for name in recipes()}, indent=1) + "\n")
