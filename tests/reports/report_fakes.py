@@ -155,7 +155,8 @@ def tiny_run(folder: Path, kind: LabelKind, dataset: Drawn) -> Any:
     contract, teller = contract_of(dataset, dataset.of_split("train")), Teller(legend, kind)
     torch.manual_seed(5)
     return SimpleNamespace(
-        folder=folder, legend=legend, kind=kind, task="lulc", predict=teller.predict, contract=contract,
+        folder=folder, legend=legend, kind=kind, task="lulc", classifier=True, predict=teller.predict,
+        contract=contract,
         config=json.loads((folder / "config.json").read_text()), model=TinyModel(contract, len(legend)).eval(),
         settings=SimpleNamespace(
             seed=0,

@@ -131,7 +131,7 @@ def standalone(svg: str) -> str:
     for i, color in enumerate(PAPER, 1):
         svg = svg.replace(f"var(--s{i})", color)
     svg = svg.replace("currentColor", PAPER_INK)
-    svg = re.sub(r'(<svg\b[^>]*?) style="width:([\d.]+)pt;', r'\1 width="\2pt" style="', svg, count=1)
+    svg = re.sub(r'(<svg\b[^>]*?) style="width:([\d.]+p[tx]);', r'\1 width="\2" style="', svg, count=1)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,8 +47,10 @@ def grad_cam(model: Model, cube: Batch, index: int) -> Cams:
     """
     import torch
 
+    # frozen encoders ask for no gradient of their own, so the images do
+    images = {n: replace(im, data=im.data.detach().float().requires_grad_()) for n, im in cube.images.items()}
     with torch.enable_grad(), last_maps(model) as caught:
-        out = model(cube)
+        out = model(replace(cube, images=images))
         used = {n: a for n, a in caught.items() if bool(out.seen[n].all()) and a.requires_grad}
         if not used:
             return {}

@@ -156,10 +156,14 @@ def ablation_bars(rows: Sequence[Mapping[str, Any]], *, score: str, words: str, 
     return svg_of(figure, words, salt)
 
 
-def intervals(rows: Sequence[Mapping[str, Any]], *, title: str, words: str, salt: str) -> str:
-    """Paired differences `first - second` with their intervals; grey where an interval holds zero."""
+def intervals(rows: Sequence[Mapping[str, Any]], *, title: str, loss: bool, words: str, salt: str) -> str:
+    """Paired differences `first - second` with their intervals; grey where an interval holds zero.
+
+    The colour says which is better, so for a loss that a higher one is worse.
+    """
     figure, (ax,) = figure_of(1, (7.6, 0.8 + 0.3 * len(rows)))
-    colors = {"higher": SERIES[2], "lower": SERIES[1]}
+    better, worse = SERIES[2], SERIES[1]
+    colors = {"higher": worse, "lower": better} if loss else {"higher": better, "lower": worse}
     for i, row in enumerate(reversed(rows)):
         color = colors.get(row["verdict"], INK)
         faint = 1.0 if row["verdict"] in colors else 0.45

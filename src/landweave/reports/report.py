@@ -64,11 +64,12 @@ def report(
     try:
         scene = reopen(opened, split)
         tell(f"examples from the {split} places")
-        if opened.config.get("classifier", True):
+        if opened.classifier:
             scores = {p["name"]: p["score"] for p in found[0]["places"]} if found else None
             shown = collect_examples(opened, scene.dataset, scene.scored, examples, scores=scores)
-        tell("leak meter: random, block and group splits")
-        _measure_leak(opened, scene, found[0] if found else None)
+        if opened.task:
+            tell("leak meter: random, block and group splits")
+            _measure_leak(opened, scene, found[0] if found else None)
         measure(opened, scene, split, say=tell)
     except LandweaveError as error:
         notes["data"] = f"The data of this run could not be read again: {error.what}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from landweave.errors import RunError
 from landweave.files import write_text
+from landweave.metrics.trivial import LOSSES
 from landweave.reports import plots
 from landweave.reports.curves import label_fraction
 from landweave.reports.insight import write_figures
@@ -159,7 +160,7 @@ def _pair_figures(pairs: Sequence[Found], columns: Sequence[str], stem: str) -> 
         file = f"{stem}-pairs-{_plain(f'{100 * fraction:g}')}"
         head = f"{title(first)}, {100 * fraction:g} % of the labels"
         words = f"Paired differences with 95 % intervals, {head}: {told}"
-        yield {"file": file, "svg": plots.intervals(rows, title=head, words=words, salt=file)}
+        yield {"file": file, "svg": plots.intervals(rows, title=head, loss=first in LOSSES, words=words, salt=file)}
 
 
 def _told(pair: Found) -> str:

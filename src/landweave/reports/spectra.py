@@ -42,6 +42,8 @@ def class_spectra(run: Run, scene: Scene, indices: Sequence[int]) -> dict[str, A
         return {"why": "none of the run's sensors measures reflectance"}
     from landweave.transforms import cubes
 
+    if not run.task:
+        return {"why": "the run was pretrained on data without labels"}
     row = run.contract.streams[name]
     K, C = len(run.legend), len(row.bands)
     task = map_task(run, scene)

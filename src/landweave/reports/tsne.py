@@ -70,6 +70,12 @@ def grouped(run: Run, scene: Scene, indices: Sequence[int], spectra: Mapping[str
     One class a place: its class. Sets of classes: the two classes that are most alike and that enough places have
     apart (alike by their spectra, as far as those are known; else the two most frequent), as in MoSAiC's figure 2.
     """
+    if not run.task:
+        return (
+            np.zeros(len(indices), np.int64),
+            [{"name": "places", "color": SERIES[0]}],
+            "nothing, as there is no label",
+        )
     present = [scene.dataset.classes(i, run.task) for i in indices]
     classes = run.legend.classes
     if run.kind == "class":

@@ -9,7 +9,7 @@ from typing import Any
 
 from landweave.errors import ConfigError
 from landweave.run import checkpoint
-from landweave.run.evaluate import Absent, evaluate, require_classifier, result_name
+from landweave.run.evaluate import Absent, evaluate, result_name
 from landweave.run.predict import open_run
 
 LEAVES_OUT = ("mean", "early", "attention")
@@ -67,7 +67,7 @@ def ablate(
         RunError, DataError: as `evaluate`.
     """
     run = open_run(folder)
-    require_classifier(run)
+    run.require_classifier()
     found = rows(run.folder, run.config, split)
     if not found:
         raise ConfigError(

@@ -143,8 +143,8 @@ def _forward(run: Run, model: Model, cube: Batch) -> Embedded:
             hook.remove()
     names = sorted(out.features)
     fused = caught[0] if caught else torch.cat([out.features[n].float() for n in names], 1)
-    scene = run.kind != "map" and run.config.get("classifier", True)
-    logits = out.logits.float() if scene else fused.new_zeros(len(fused), 0)
+    answers = run.classifier and run.kind != "map"
+    logits = out.logits.float() if answers else fused.new_zeros(len(fused), 0)
     said = logits.sigmoid() if run.kind == "multilabel" else logits.softmax(1)
     return Embedded(
         cube.names,

@@ -12,7 +12,7 @@ import numpy as np
 
 from landweave.config import override, parse
 from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split
-from landweave.errors import ConfigError, DataError, RunError, did_you_mean, listed
+from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics import skills
 from landweave.metrics.trivial import COUNTS
@@ -64,10 +64,10 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
         settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
     dataset, task = open_data(settings)
-    found = dataset.tasks[task].legend
-    if found.names != run.legend.names:
+    found = dataset.tasks[task].legend.names if task else ()  # a pretraining may have had no labels
+    if run.task and found != run.legend.names:
         raise ConfigError(
-            f"task `{task}` has the classes {', '.join(found.names[:6])} ..., the run was trained on "
+            f"task `{task}` has the classes {', '.join(found[:6])} ..., the run was trained on "
             f"{', '.join(run.legend.names[:6])} ...",
             where=dataset.where,
             fix="give the data with the legend that the run was trained with",
@@ -115,7 +115,7 @@ def evaluate(
     from landweave.data.dataset import Task
 
     run = open_run(folder)
-    require_classifier(run)
+    run.require_classifier()
     kept = seen_sensors(run, only)
     scene = reopen(run, split, changes)
     task = Task(run.kind, run.legend)
@@ -146,20 +146,6 @@ def result_name(split: str, only: Sequence[str] = (), absent: str = "mean") -> s
     """`evaluation-test.json`, or with hidden sensors `evaluation-test-only-s2-l2a-mean.json`."""
     hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
     return f"evaluation-{split}{hidden}.json"
-
-
-def require_classifier(run: Run) -> None:
-    """Refuse a run that learned no classes.
-
-    Raises:
-        RunError: its `config.json` says so.
-    """
-    if not run.config.get("classifier", True):
-        raise RunError(
-            "this run was pretrained without labels: it has no classifier to score",
-            where=run.folder,
-            fix=f"train one on its encoders: landweave train supervised start={run.folder} --out RUN",
-        )
 
 
 def seen_sensors(run: Run, only: Sequence[str]) -> tuple[str, ...]:
@@ -200,7 +186,7 @@ def _count(run: Run, batch: Batch, scorers: dict[str, Scorer], references: Seque
     found = run.predict(batch)
     scorers[""].add(label, found)
     for r in references:
-        scorers[r.name].add(label, torch.from_numpy(np.ascontiguousarray(r.predict(batch))))
+        scorers[r.name].add(label, torch.from_numpy(np.array(r.predict(batch))))
     return found
 
 
