@@ -64,3 +64,38 @@ def mul_sup_con_loops(z: Rows, y: list[list[int]], t: float, reduction: str) -> 
         return sum(pairs) / len(pairs), len(pairs), dropped
     means = [sum(v) / len(v) for v in of_anchor if v]
     return sum(means) / len(means), len(pairs), dropped
+
+
+def by_keys_loops(
+    s: Rows, positives: list[list[list[int]]], t: float, reduction: str = "pairs"
+) -> tuple[float, int, int]:
+    """Rows of similarities to keys, and for each query a list of sets of positives (MulSupCon: one a label)."""
+    of_query: list[list[float]] = []
+    dropped = 0
+    for row, sets in zip(s, positives, strict=True):
+        lse = log(sum(exp(v / t) for v in row))
+        of_query.append([sum(lse - row[p] / t for p in found) / len(found) for found in sets if found])
+        dropped += sum(not found for found in sets)
+    pairs = [v for losses in of_query for v in losses]
+    if not pairs:
+        return 0.0, 0, dropped
+    if reduction == "pairs":
+        return sum(pairs) / len(pairs), len(pairs), dropped
+    means = [sum(v) / len(v) for v in of_query if v]
+    return sum(means) / (len(s) if reduction == "batch" else len(means)), len(pairs), dropped
+
+
+def soft_con_loops(z: Rows, f: Rows, t: float) -> tuple[float, int, int]:
+    """Loss, rows with a like other row, and rows with something but no like other."""
+    s, alike, n = cosines(z, z), cosines(f, f), len(z)
+    losses = []
+    dropped = 0
+    for i in range(n):
+        others = [p for p in range(n) if p != i]
+        total = sum(alike[i][p] for p in others)
+        if total < 1e-4:
+            dropped += any(f[i])
+            continue
+        lse = log(sum(exp(s[i][p] / t) for p in others))
+        losses.append(sum(alike[i][p] / total * (lse - s[i][p] / t) for p in others))
+    return (sum(losses) / len(losses) if losses else 0.0), len(losses), dropped

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import pytest
@@ -30,6 +31,40 @@ def test_equals_a_dense_matrix_whatever_the_tile(monkeypatch: pytest.MonkeyPatch
     (dense(again, 0.1) * weight).sum().backward()
     torch.testing.assert_close(row_lse(z, 0.1), dense(again, 0.1))
     torch.testing.assert_close(z.grad, again.grad)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.01])  # as plain exponentials, and with a running maximum
+@pytest.mark.parametrize("tile", [(1, 1), (5, 7), (64, 64)])
+def test_both_directions_equal_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, t: float, tile: tuple[int, int]) -> None:
+    monkeypatch.setitem(rows_module.TILE, "cpu", tile)
+    a, b = (unit_rows(n, dtype=torch.float32).div(t**0.5) for n in (23, 31))
+    assert rows_module._plain(a, 1 / t) == (t > 0.02)
+    w, v = torch.linspace(-1, 2, 23), torch.linspace(1, -1, 31)
+
+    def gradients(x: Tensor, y: Tensor, ours: bool) -> tuple[Tensor, ...]:
+        x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+        s = x @ y.T
+        rows, columns = rows_module.cross_lse(x, y, 1 / t) if ours else (s.logsumexp(1), s.logsumexp(0))
+        ((rows * w.to(x)).sum() + (columns * v.to(x)).sum()).backward()
+        assert x.grad is not None
+        assert y.grad is not None
+        return rows.detach().double(), columns.detach().double(), x.grad.double(), y.grad.double()
+
+    for ours, exact in zip(gradients(a, b, True), gradients(a.double(), b.double(), False), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=2e-4, atol=2e-4)
+    here, there = rows_module.cross_lse(a, b, 1 / t)
+    torch.testing.assert_close(rows_module.key_lse(a, b, 1 / t), here)
+    torch.testing.assert_close(rows_module.key_lse(b, a, 1 / t), there)
+
+
+@pytest.mark.parametrize("t", [0.016, 0.018])  # either side of where a maximum is needed
+def test_no_overflow_with_many_equal_rows(t: float) -> None:
+    z = unit_rows(1, dtype=torch.float32).repeat(3000, 1).requires_grad_()
+    lse = row_lse(z, t)
+    lse.mean().backward()
+    assert lse.detach().double().sub(1 / t + log(2999)).abs().max() < 1e-4
+    assert z.grad is not None
+    torch.testing.assert_close(z.grad, 2 * z.detach() / 3000 / t, rtol=1e-4, atol=1e-6)
 
 
 def test_gradcheck_with_and_without_keys() -> None:
@@ -100,5 +135,21 @@ def test_no_matrix_of_all_rows_is_ever_made_nor_stored(monkeypatch: pytest.Monke
 def test_refuses_what_has_no_value() -> None:
     with pytest.raises(ValueError, match="1 rows"):
         row_lse(unit_rows(1), 0.1)
+    with pytest.raises(ValueError, match="no key"):
+        row_lse(unit_rows(3), 0.1, keys=unit_rows(3)[:0])
     with pytest.raises(ValueError, match="temperature"):
         row_lse(unit_rows(3), 0.0)
+
+
+def test_a_zero_row_stays_zero_and_gets_no_gradient() -> None:
+    z = torch.randn(4, 3, dtype=torch.float64)
+    z[1] = 0
+    z.requires_grad_()
+    y = rows_module.unit(z, 2.0)
+    (y * torch.randn(4, 3)).sum().backward()
+    assert z.grad is not None
+    assert not y[1].any()
+    assert not z.grad[1].any()
+    assert z.grad[0].any()
+    rest = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rows_module.unit(x, 2.0), (rest,))

@@ -90,7 +90,7 @@ def sup_con_keys(
         dropped = (y.sum(1) > 0).sum() - valid
         if not len(q) or not len(k):
             return Contrast(zero(queries) + zero(keys), valid, dropped)
-        weight = (n > 0) / valid.clamp(min=1)
+        weight = (n > 0).to(q.dtype) / valid.clamp(min=1)
         share = (weight / n.clamp(min=1)).unsqueeze(1)
         # sum_i share_i q_i . sum_{p in P_i} k_p is linear in q and in k: with each one's cofactor as a constant, the
         # sum of both less its value has its value and its gradient
