@@ -70,6 +70,7 @@ class Scale(Config):
     fractions: tuple[float, ...] | None = None
     changes: Changes = ()
     datasets: dict[str, Changes] = Field({}, description="more changes by dataset")
+    pack: bool = Field(False, description="pack the data below OUT first: many short runs read much faster")
 
 
 class Protocol(Config):

@@ -12,6 +12,7 @@ from landweave.reproduce import pool
 from landweave.reproduce.config import Protocol, placed
 from landweave.reproduce.ledger import Ledger, claimed, name_of
 from landweave.reproduce.plan import Planned, plan
+from landweave.reproduce.stores import packed
 from landweave.reproduce.table import Table, table_of
 from landweave.reproduce.work import Job, Line, failed, make, names
 
@@ -61,7 +62,10 @@ def run_protocol(
         notes = _notes(protocol, scale, planned, ledger, paths)
         for note in notes:
             say(note)
-        jobs = _jobs(folder, protocol, scale, planned, ledger)
+        lacking = [p for p in planned if p.fingerprint not in ledger.finished]
+        if lacking and protocol.scale(scale).pack:
+            lacking = packed(lacking, folder, say)
+        jobs = _jobs(folder, protocol, scale, lacking)
         watch = _Watch(len(jobs), workers, say)
         for job, found in pool.over(jobs, make, workers, threads=threads):
             lines = [failed(job, p, found.why) for p in job.planned] if isinstance(found, pool.Died) else found
@@ -87,13 +91,12 @@ def _notes(
     return [note for note in found if note]
 
 
-def _jobs(folder: Path, protocol: Protocol, scale: str, planned: Sequence[Planned], ledger: Ledger) -> list[Job]:
-    """What is left to do: one job a training, with the ways of scoring it that are lacking."""
-    lacking: dict[str, dict[str, Planned]] = {}
-    for p in planned:
-        if p.fingerprint not in ledger.finished:
-            lacking.setdefault(p.training, {}).setdefault(p.fingerprint, p)
-    return [Job(folder, protocol.name, scale, tuple(group.values())) for group in lacking.values()]
+def _jobs(folder: Path, protocol: Protocol, scale: str, lacking: Sequence[Planned]) -> list[Job]:
+    """One job a training, with the ways of scoring it that are lacking."""
+    found: dict[str, dict[str, Planned]] = {}
+    for p in lacking:
+        found.setdefault(p.training, {}).setdefault(p.fingerprint, p)
+    return [Job(folder, protocol.name, scale, tuple(group.values())) for group in found.values()]
 
 
 @dataclass

@@ -31,13 +31,13 @@ class Died(Generic[Job]):
 def over(
     jobs: Sequence[Job], work: Callable[[Job], Result], workers: int, *, threads: int = 1
 ) -> Iterator[tuple[Job, Result | Died[Job]]]:
-    """Results as they come; with one worker in this process, else in processes of `threads` torch threads each.
+    """Results as they come; with one worker in this process, else in processes of their own.
 
     Args:
         jobs: what is to be done, begun in this order.
         work: a function of a module; called with a job. It must not raise.
         workers: how many jobs at a time.
-        threads: of each worker process.
+        threads: of each worker process, as the environment says them to torch and numpy.
     """
     if workers <= 1:
         for job in jobs:
@@ -68,7 +68,7 @@ class _Worker:
     def __init__(self, work: Callable[[Any], Any], threads: int) -> None:
         context = get_context("spawn")  # a fork would carry along torch's threads and open stores
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work, threads), name="landweave-reproduce")
+        self.process = context.Process(target=_serve, args=(theirs, work), name="landweave-reproduce")
         self.job: Any = None
         with _environment(dict.fromkeys(THREADS, str(threads))):
             self.process.start()
@@ -99,13 +99,10 @@ class _Worker:
             self.process.kill()
 
 
-def _serve(pipe: Connection, work: Callable[[Any], Any], threads: int) -> None:
+def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     """What a worker process does: a job, its result, the next job, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(threads)
     while True:
         try:
             job = pipe.recv()
