@@ -47,18 +47,24 @@ class Row:
 
 def main(words: list[str] | None = None) -> int:
     args = _arguments(words)
-    rows: list[Row] = []
     for name in args.works:
+        rows = []
         for row in compare(name, args.rows, args.device):
             rows.append(row)
             print(line(row), flush=True)
-    if args.json:
-        part = args.json.with_suffix(".part")
-        part.write_text(
-            json.dumps({"machine": machine(args.device), "rows": [asdict(r) for r in rows]}, indent=1) + "\n"
-        )
-        part.replace(args.json)
+        if args.json:
+            write(args.json, machine(args.device), name, rows)
     return 0
+
+
+def write(path: Path, here: dict[str, str], name: str, rows: list[Row]) -> None:
+    """Put a work's rows in the place of its earlier ones; those of other works stay if they are of this machine."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    kept = [r for r in found.get("rows", []) if r["work"] != name] if found.get("machine") == here else []
+    every = sorted([*kept, *map(asdict, rows)], key=lambda r: list(WORKS).index(r["work"]))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"machine": here, "rows": every}, indent=1) + "\n")
+    part.replace(path)
 
 
 def compare(name: str, sizes: list[int], device: str) -> Iterator[Row]:
@@ -75,7 +81,7 @@ def compare(name: str, sizes: list[int], device: str) -> Iterator[Row]:
             if "failed" in found:
                 yield from _ours_alone(name, work, n, ours, peer_name, found["failed"])
                 continue
-            before[peer_name] = (n, found["MB"] * 1e6)
+            before[peer_name] = (n, 1e6 * float(found["MB"]))
             yield from _both(name, work, n, peer_name, ours, found)
 
 
@@ -85,7 +91,7 @@ def _peer(name: str, n: int, peer: str, device: str) -> dict[str, Any]:
     found = in_own_process(Task(name, n, (peer,), device, memory=True, room=room))
     if "failed" in found:
         return found
-    rounds = max(1, min(9, round(20 / max(found["seconds"][peer][0], 1e-3)))) if device == "cpu" else 9
+    rounds = max(1, min(9, round(12 / max(found["seconds"][peer][0], 1e-3)))) if device == "cpu" else 9
     return {**in_own_process(Task(name, n, (peer, OURS), device, rounds=rounds)), "MB": found["MB"]}
 
 
@@ -133,7 +139,7 @@ def _too_large(peer: Peer, n: int, before: tuple[int, float] | None, device: str
     free = free_bytes(device)
     if needed <= SHARE * free:
         return ""
-    return f"not started: would take about {needed / 1e9:,.0f} GB, {free / 1e9:,.0f} GB are free"
+    return f"not started: would take about {needed / 1e9:,.0f} GB of {free / 1e9:,.0f} GB free, more than {SHARE:.0%}"
 
 
 def free_bytes(device: str) -> float:

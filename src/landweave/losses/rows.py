@@ -256,7 +256,7 @@ class _Unit(Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, length: float) -> Tensor:
         norm = torch.linalg.vector_norm(z, dim=1, keepdim=True)
-        y = z * (length / norm.clamp(min=EPS))
+        y: Tensor = z * (length / norm.clamp(min=EPS))
         ctx.save_for_backward(y, norm)
         ctx.length = length
         return y
@@ -267,5 +267,5 @@ class _Unit(Function):
         y, norm = ctx.saved_tensors
         along = torch.linalg.vecdot(y, grad, dim=1).unsqueeze(1) / -(ctx.length**2)
         factor = torch.where(norm < EPS, 0.0, ctx.length / norm)
-        back: Tensor = torch.addcmul(grad, y, along).mul_(factor)
-        return back, None
+        back = torch.addcmul(grad, y, along)
+        return back.mul_(factor), None
