@@ -153,11 +153,11 @@ def tiny_run(folder: Path, kind: LabelKind, dataset: Drawn) -> Any:
 
     legend = legend_of(kind)
     contract, teller = contract_of(dataset, dataset.of_split("train")), Teller(legend, kind)
+    config = json.loads((folder / "config.json").read_text())
     torch.manual_seed(5)
     return SimpleNamespace(
-        folder=folder, legend=legend, kind=kind, task="lulc", classifier=True, predict=teller.predict,
-        contract=contract,
-        config=json.loads((folder / "config.json").read_text()), model=TinyModel(contract, len(legend)).eval(),
+        folder=folder, legend=legend, kind=kind, task="lulc", classifier=config.get("classifier", True),
+        predict=teller.predict, contract=contract, config=config, model=TinyModel(contract, len(legend)).eval(),
         settings=SimpleNamespace(
             seed=0,
             train=SimpleNamespace(batch_size=8),

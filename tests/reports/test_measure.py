@@ -243,7 +243,7 @@ def test_the_fault_test_and_the_ablation_in_numbers() -> None:
 
     found = insight.fault_test(scored("snow_cloud", 0.4), scored("test", 0.7))
     assert found
-    assert found["rows"][0] == {"name": "this run", "clear": 0.7, "spoilt": 0.4, "drop": pytest.approx(0.3)}
+    assert found["rows"][0] == {"name": "this run", "sound": 0.7, "spoilt": 0.4, "drop": pytest.approx(0.3)}
     assert insight.fault_test(None, scored("test", 0.7)) is None
     alone = insight.fault_test(scored("snow_cloud", 0.4), scored("validation", 0.7))
     assert alone

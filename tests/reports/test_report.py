@@ -80,6 +80,14 @@ def test_the_page_is_whole_self_contained_and_says_what_it_must(
     ):  # fmt: skip
         assert words in found.text, words
     assert (folder / "leak.json").is_file()
+    drawings = {p.stem for p in (folder / "figures").glob("*.svg")}
+    assert {"curves", "spectral-traces", "class-similarity"} <= drawings
+    assert ("tsne" in drawings, "Where it looks" in found.text) == ((kind != "map"),) * 2
+    assert ("Losses of each class" in found.text) == (kind == "multilabel")
+    assert "landweave report " + str(folder) + " --ablation" in found.text
+    if kind != "map":
+        assert "nearest neighbours of a place" in found.text
+        assert "Does the embedding of one sensor find the same place" in found.text
     pngs = [i for i in found.images if i["tag"] == "img"]
     assert len(pngs) > 6 * (3 if kind == "map" else 1)
     assert any("examples" in t for t in told)
@@ -203,3 +211,32 @@ def test_an_example_tells_true_false_and_missed_classes() -> None:
         ("trees", False, True),
         ("flooded vegetation", True, False),
     ]
+
+
+def test_the_fault_test_and_the_ablation_are_shown_where_they_were_made(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "r", "multilabel")
+    clear = json.loads((folder / "evaluation-test.json").read_text())
+    spoilt = {**clear, "split": "snow_cloud", "n_places": 7, "scores": {**clear["scores"], "micro_f1": 0.111}}
+    (folder / "evaluation-snow_cloud.json").write_text(json.dumps(spoilt))
+    alone = {**clear, "only": ["s2-l2a"], "scores": {**clear["scores"], "micro_recall": 0.222}}
+    (folder / "evaluation-test-only-s2-l2a-zero.json").write_text(json.dumps(alone))
+    found = Reader(write_report(folder).read_text(encoding="utf-8"))
+    lost = clear["scores"]["micro_f1"] - 0.111
+    for words in (
+        "7 places of the test regions", "0.111", f"{lost:.3f}", "s2-l2a, zeros for s1-rtc-gamma0", "0.222",
+        "Measured in part so far",
+    ):  # fmt: skip
+        assert words in found.text, words
+    assert any("Modality ablation" in (i.get("aria-label") or "") for i in found.images)
+    assert (folder / "figures" / "modality-ablation.svg").is_file()
+
+
+def test_a_pretraining_has_a_page_without_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_folder(tmp_path / "r", "multilabel", evaluated=False)
+    config = {**json.loads((folder / "config.json").read_text()), "classifier": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    opened(folder, "multilabel", monkeypatch, Drawn("multilabel", legend_of("multilabel")))
+    found = Reader(report(folder).read_text(encoding="utf-8"))
+    for words in ("pretrained without labels", "start=", "no class speaks for itself", "by t-SNE"):
+        assert words in found.text, words
+    assert "Modality ablation" not in found.text

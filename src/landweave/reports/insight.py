@@ -161,10 +161,10 @@ def fault_test(spoilt: Found | None, main: Found | None) -> dict[str, Any] | Non
     here = scores(spoilt)
     there: list[float | None] = scores(clean) if clean else [None] * len(here)
     rows = [
-        {"name": n, "clear": t, "spoilt": h, "drop": t - h if t is not None and h is not None else None}
+        {"name": n, "sound": t, "spoilt": h, "drop": t - h if t is not None and h is not None else None}
         for n, t, h in zip(names, there, here, strict=False)
     ]
-    return {"key": NAMES[key], "n": spoilt["n_places"], "rows": rows, "clear": bool(clean)}
+    return {"key": NAMES[key], "n": spoilt["n_places"], "rows": rows}
 
 
 def write_figures(folder: Path, svgs: Mapping[str, str]) -> list[str]:
