@@ -15,7 +15,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export LANDWEAVE_SHARED ?= $(abspath ../shared)
 
-.PHONY: help demo test lint types floors tests evidence lock format clean
+.PHONY: help demo test lint types floors tests evidence benchmarks lock format clean
 
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ tests: $(STAMP) ## pytest, two processes
 evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (resumable; writes evidence/NAME.json)
 	$(RUN)python -m evidence.$(subst -,_,$(NAME))
 	$(RUN)python -m evidence.show
+
+benchmarks: $(STAMP) ## losses against other libraries (half an hour; writes benchmarks/losses.json and its page)
+	$(RUN)python -m benchmarks.losses --json benchmarks/losses.json
+	$(RUN)python -m benchmarks.show
 
 format: $(STAMP) ## let ruff fix what it can
 	$(RUN)ruff format .
