@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -106,6 +108,34 @@ def test_a_misspelt_key(table: Path) -> None:
     train(table, "train.batchsize=4", names=("train.batchsize", "did you mean `batch_size`"), code=2)
 
 
+def test_a_term_of_a_view_that_is_not_there(table: Path) -> None:
+    words = ("train", "mosaic-1", "data.kind=table", f"data.path={table}", "method.terms.intra.views=[a, bb]")
+    names = ("term `intra` looks at view `bb`", "did you mean `b`", "mosaic-1.yaml:", "`views`")
+    refuse(*words, "--out", table.parent / "run", names=names, code=2)
+
+
+def test_a_method_that_would_end_without_a_classifier(table: Path) -> None:
+    words = ("train", "mosaic-1", "data.kind=table", f"data.path={table}", "method.terms.supervised.weight=0")
+    refuse(*words, "--out", table.parent / "run", names=("classify", "supervised", "pretrain"), code=2)
+
+
+def test_recipes_are_refused_before_torch_is_loaded() -> None:
+    code = (
+        "import sys\nfrom landweave.errors import ConfigError\nfrom landweave.run.experiment import recipe, recipes\n"
+        "for name in recipes():\n    recipe(name)\n"
+        "try:\n    recipe('iai-simclr', ['pretrain.method.terms.inter.head=x'])\n"
+        "except ConfigError:\n    assert not {'torch', 'lightning', 'timm', 'pandas'} & set(sys.modules)\n"
+        "else:\n    raise SystemExit('not refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_sensor_that_no_place_has(table: Path) -> None:
+    save_rows(table, [{**r, "s1-rtc-gamma0": ""} for r in load_rows(table)])
+    train(table, "data.streams=[s2-l2a, s1-rtc-gamma0]", names=("s1-rtc-gamma0", "places.csv", "fix"))
+
+
 def test_two_rasters_of_different_crs(table: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -162,6 +192,16 @@ def test_a_sensor_that_the_model_does_not_know(trained: Path, clean: Path, tmp_p
 
 def test_a_run_that_is_not_there() -> None:
     refuse("evaluate", "/no/such/run", names=("/no/such/run", "fix"))
+
+
+def test_classes_in_another_order_than_the_run_learned_them(trained: Path, table: Path) -> None:
+    legend = table.parent / "places.legend.yaml"
+    lines = legend.read_text().splitlines()
+    water, trees = (next(line for line in lines if word in line) for word in ("water", "trees"))
+    swapped = "\n".join({water: trees, trees: water}.get(line, line) for line in lines)
+    legend.write_text(swapped + "\n")
+    names = ("classes trees, water", "the run was trained on water, trees", "legend", "fix")
+    refuse("evaluate", trained, f"data.path={table}", names=names, code=2)
 
 
 def test_another_experiment_is_not_overwritten(trained: Path, clean: Path) -> None:

@@ -92,6 +92,11 @@ def test_the_stage_has_the_encoder_of_the_method_unless_it_says_otherwise() -> N
 
     assert parse(Experiment, yaml.safe_load(to_yaml(experiment))) == experiment
     assert parse(Experiment, yaml.safe_load(to_yaml(first))) == first
+    kept = yaml.safe_load(to_yaml(experiment))
+    kept["method"]["encoder"]["name"] = "resnet18"
+    changed = parse(Experiment, kept).first
+    assert changed is not None
+    assert changed.method.encoder.name == "resnet18", "a change in a kept recipe reaches both stages"
 
 
 def test_only_views_that_a_weighted_term_names_are_drawn_and_each_as_if_it_were_alone() -> None:
@@ -125,6 +130,26 @@ def test_a_pretraining_without_labels_reads_every_place_and_needs_no_task() -> N
     torn = replace(batch, labels=batch_of(SIZES, B=4, kind="map").labels)
     free = contrast("iai-simclr")  # whose geometry would tear images and label maps apart
     assert torch.isfinite(loss_of(free, torn)["loss"])
+
+
+def test_early_fusion_contrasts_the_one_image_that_it_makes() -> None:
+    method = contrast("mosaic-1", "method.fusion.kind=early")
+    found = loss_of(method, batch_of(SIZES, B=4))
+    assert set(found) == {"intra.early", "msc", "supervised", "loss"}
+    assert torch.isfinite(found["loss"])
+    alone = composed({"optical": {"kind": "intra", "sensors": ["s2-l2a"]}}, fusion={"kind": "early"})
+    with pytest.raises(ConfigError, match="no sensor `s2-l2a`; there are early"):
+        alone.build(contract_of(SIZES), task_of("class"))
+
+
+def test_a_run_says_each_term_with_the_readings_that_it_takes() -> None:
+    lines = contrast("mosaic-2", "method.terms.msc.weight=0.5").lines()
+    assert lines == [
+        "inter = 1 x inter(head=main, form=cross, temperature=0.1) of view a",
+        "msc = 0.5 x mulsupcon(head=main, of=each, normalise=together, temperature=0.1, reduction=pairs) "
+        "of views a and b",
+        "supervised = 1 x supervised of view a",
+    ]
 
 
 def test_clip_learns_its_temperature_and_keeps_it_below_the_limit() -> None:

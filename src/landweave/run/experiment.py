@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
@@ -91,6 +91,16 @@ class Experiment(Config):
         if (stage.method.fusion.kind == "early") != (method.fusion.kind == "early"):
             raise ValueError("one of the stage and `method` has fusion.kind=early, the other has not")
         return stage
+
+    @field_serializer("pretrain", mode="wrap")
+    def _said_once(self, stage: Stage | None, write: Callable[[Stage | None], Any]) -> Any:
+        """Leave out what the stage has of the method, so that a change of that in a kept recipe reaches both."""
+        plain = write(stage)
+        if stage is not None:
+            for key in ("encoder", "fusion"):
+                if getattr(stage.method, key) == getattr(self.method, key):
+                    del plain["method"][key]
+        return plain
 
     @field_validator("classifier")
     @classmethod
