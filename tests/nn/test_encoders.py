@@ -81,6 +81,17 @@ def test_map_lies_as_the_image_does_and_the_vector_is_that_of_no_map(name: str) 
         assert moved[:half, half:].sum() > max(moved[:half, :half].sum(), moved[half:].sum())
 
 
+def test_tokens_go_back_to_their_patches_and_the_class_token_is_none() -> None:
+    encoder = encoder_of("vit_tiny_patch16_224", form="map").eval()
+    image = image_of(B=1)
+    with torch.no_grad():
+        maps = encoder(image)[1]
+        tokens = encoder.net.forward_features(image.data[:, 0])
+    for i in range(4):
+        for j in range(4):
+            torch.testing.assert_close(maps[0, :, i, j], tokens[0, 1 + 4 * i + j])
+
+
 def test_backbone_without_a_map_is_refused() -> None:
     with pytest.raises(ConfigError, match="has no map below its features"):
         encoder_of("levit_128s", form="map")

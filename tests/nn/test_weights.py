@@ -39,6 +39,7 @@ def test_frozen_encoders_stand_still_while_the_rest_learns(make: type[Model]) ->
     batch = batch_of(B=3, absent=[("s2-l2a", 1)])
     model.logits(batch).sum().backward()
     model.freeze_encoders()
+    assert not any(m.training for m in model.encoders.modules())
     model.train()
     assert not any(m.training for m in model.encoders.modules())
     assert model.training
@@ -112,13 +113,17 @@ def unfit(kind: str) -> tuple[dict[str, Tensor], type[LandweaveError], str]:
         return scene(encoder=masked).state_dict(), ContractError, "reads 4 channels there, and 2 in this model"
     if kind == "backbone":
         return scene(encoder=Encoder(name="mma-vgg")).state_dict(), RunError, "those of another backbone"
+    if kind == "stage":  # as if the stem read other bands, but a later weight differs too
+        state = scene().encoder_state()
+        unlike = {k: v[:, :1] for k, v in state.items() if v.ndim == 4 and v.shape[1] > 1}
+        return state | unlike, RunError, "those of another backbone"
     if kind == "width":
         wider = {k: v.repeat_interleave(2, 0) if v.ndim else v for k, v in scene().encoder_state().items()}
         return wider, RunError, "those of another backbone"
     return {"head.weight": torch.zeros(3, 3)}, ContractError, "encoders of head are there"
 
 
-@pytest.mark.parametrize("kind", ["sensor", "early", "bands", "backbone", "width", "none"])
+@pytest.mark.parametrize("kind", ["sensor", "early", "bands", "backbone", "stage", "width", "none"])
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(kind: str) -> None:
     state, error, text = unfit(kind)
     model = scene(seed=1)
