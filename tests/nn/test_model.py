@@ -164,6 +164,19 @@ def test_several_heads_a_sensor_each_with_weights_of_its_own() -> None:
     assert {n.rpartition(".layers")[0] for n in learns} == {"projections.inter.s2-l2a"}
 
 
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f.kind)
+def test_one_sensor_and_a_place_where_it_is_not_seen(fusion: Fusion) -> None:
+    sizes = {"s2-l2a": (64, 64)}
+    models: list[Model] = [scene(fusion, sizes)]
+    models += [mapper(fusion, s2_l2a=(64, 64))] if fusion in MAP_FUSIONS else []
+    for model in models:
+        wake(model)
+        logits = model.logits(batch_of(sizes, B=3, absent=[("s2-l2a", 1)]))
+        assert logits.isfinite().all()
+        logits.square().sum().backward()
+        assert all(p.grad is not None for n, p in model.named_parameters() if not n.startswith("projections"))
+
+
 def heads_of(heads: dict[str, Projection]) -> SceneModel:
     torch.manual_seed(0)
     return SceneModel(contract_of(), SMALL, Concat(), classes=3, heads=heads)
@@ -282,9 +295,9 @@ def test_state_round_trip_gives_the_same_logits() -> None:
 
 
 def test_bf16_autocast_stays_near_float32_and_gives_float32() -> None:
-    for model in (scene(), mapper()):
+    for model in (scene(), scene(Attention(width=16)), scene(Bilinear(rank=8)), mapper()):
         model.eval()
-        batch = batch_of()
+        batch = batch_of(absent=[("s2-l2a", 1)])
         with torch.no_grad():
             exact = model(batch)
             with torch.autocast("cpu", torch.bfloat16):
