@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from scipy import stats
 
 from landweave.reproduce import pool
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
+from tests.reproduce.jobs import answer
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,12 +68,6 @@ def test_deviation_is_the_sample_one() -> None:
 
 
 # ---- workers
-
-
-def answer(job: int) -> tuple[int, str]:
-    if job == 3:
-        os.kill(os.getpid(), 9)
-    return job * job, os.environ["OMP_NUM_THREADS"]
 
 
 def test_workers_have_their_threads_and_one_that_dies_is_replaced() -> None:
