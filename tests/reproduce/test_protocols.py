@@ -94,6 +94,13 @@ def test_the_list_counts_each_training_once() -> None:
     assert curve.runs["full"] == 3 * (10 + 10 + 3 + 3) + 10  # one stage a seed serves all shares
 
 
+def test_the_protocol_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text()
+    text = page.split("```yaml\n")[1].split("```")[0]
+    found = list(experiments(protocol(small.write(tmp_path, text)), {"mine": "places.parquet"}, "full"))
+    assert len(found) == 3 * (10 + 10 + 3)
+
+
 def test_code_without_its_words() -> None:
     one = '"""Doc."""\ndef f(x):\n    """Says."""\n    return x + 1  # why\n'
     assert _meaning(one) == _meaning("def f(x):\n\n    return (x + 1)\n")
