@@ -46,7 +46,7 @@ def five_steps(name: str) -> dict[str, list[float]]:
 
 def _descend(method: MethodConfig, model: Model, batch: Batch) -> list[float]:
     learned = [p for p in model.train().parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(learned, lr=0.01)
+    optimizer = torch.optim.SGD(learned, lr=1e-3)
     losses = []
     for epoch in range(5):
         optimizer.zero_grad()
