@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,8 +66,14 @@ def test_the_command_prints_and_writes_every_row(
     assert set(found["machine"]) >= {"processor", "python", "torch"}
 
 
-def test_a_process_of_its_own() -> None:
-    found = measure.in_own_process(measure.Task("clip", 300, (OURS,), "cpu", memory=True))
+def test_a_process_of_its_own_needs_torch_and_numpy_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = ("pydantic", "jaxtyping", "rasterio", "lightning", "timm", "lightly", "pytorch_metric_learning", "yaml")
+    block = f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
+    (tmp_path / "sitecustomize.py").write_text(block + "sys.blocked = True\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told = subprocess.run([sys.executable, "-c", "import sys; print(sys.blocked)"], capture_output=True, text=True)
+    assert told.stdout == "True\n"
+    found = measure.in_own_process(measure.Task("nt_xent", 300, (OURS,), "cpu", memory=True))
     assert found["MB"] > 0
     assert found["seconds"][OURS][0] > 0
 

@@ -57,7 +57,7 @@ def test_both_directions_equal_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, t
     torch.testing.assert_close(rows_module.key_lse(b, a, 1 / t), there)
 
 
-@pytest.mark.parametrize("t", [0.016, 0.018])  # either side of where a maximum is needed
+@pytest.mark.parametrize("t", [0.0105, 0.016, 0.018])  # the last one needs no maximum
 def test_no_overflow_with_many_equal_rows(t: float) -> None:
     z = unit_rows(1, dtype=torch.float32).repeat(3000, 1).requires_grad_()
     lse = row_lse(z, t)
