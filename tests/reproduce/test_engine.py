@@ -142,6 +142,17 @@ def replace_rows(one: Any, names: tuple[str, ...], fractions: tuple[float, ...])
     return one.model_copy(update={"rows": kept, "fractions": fractions, "compare": ()})
 
 
+def test_packed_first_or_not_the_scores_are_the_same(store: Path, tmp_path: Path) -> None:
+    scales = {name: {"pack": name == "packed", "changes": ("data.coarsen=2",)} for name in ("packed", "plain")}
+    one = small.built(scales=scales)
+    found = [run_protocol(one, {"w": store}, tmp_path / s, scale=s, say=lambda _: None) for s in scales]
+    assert (tmp_path / "packed" / "stores").is_dir()
+    assert not (tmp_path / "plain" / "stores").exists()
+    assert found[0].entries == found[1].entries
+    marks = [rows(tmp_path / s)["plain", 1.0, 0]["fingerprint"] for s in scales]
+    assert marks[0] == marks[1]
+
+
 def test_a_failed_run_is_said_and_the_rest_goes_on(store: Path, tmp_path: Path) -> None:
     bad = {"name": "bad", "recipe": "supervised", "changes": ("optim.lr=1e30", "optim.clip=0", "train.epochs=3")}
     one = small.built(rows=(bad, {"name": "plain", "recipe": "supervised"}))

@@ -120,7 +120,7 @@ class _Watch:
 
 
 def _figure(protocol: Protocol, line: Mapping[str, Any]) -> str:
-    score = next((m.score for m in protocol.metrics), protocol.per_class)
+    score = next(iter(protocol.headline), "") or next((m.score for m in protocol.metrics), protocol.per_class)
     value = line["scores"].get(score)
     seconds = sum(line["seconds"].values()) + line["evaluation_seconds"]
     return f"{score} {'-' if value is None else f'{value:.3f}'} in {duration(seconds)}"

@@ -59,9 +59,8 @@ class Planned:
 
     @property
     def folder(self) -> str:
-        """Its folder below OUT: names for the reader, a fingerprint for the truth."""
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in self.row)
-        return f"runs/{self.dataset}/{name}-{100 * self.fraction:g}-{self.run}-{self.training[:8]}"
+        """Its folder below OUT, by its fingerprint alone: rows, tables and ways of scoring share one training."""
+        return f"runs/{self.training}"
 
 
 def plan(protocol: Protocol, paths: Mapping[str, str], scale_name: str) -> list[Planned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
@@ -48,6 +49,8 @@ def make(job: Job) -> list[Line]:
     except Exception as error:
         rest = job.planned[len(lines) :]
         return [*lines, *(failed(job, one, _said(job, error)) for one in rest)]
+    finally:
+        gc.collect()  # a trainer and its model hold one another: without this a worker grows run by run
     _tidy(job.out / job.planned[0].folder)
     return lines
 
@@ -135,8 +138,9 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _tidy(folder: Path) -> None:
-    """A finished run needs no training state: two thirds of its bytes."""
+    """A finished run needs no training state, two thirds of its bytes, and no error of an earlier try."""
     shutil.rmtree(folder / "state", ignore_errors=True)
+    (folder / "error.txt").unlink(missing_ok=True)
 
 
 def _scored(job: Job, one: Planned, labelled: int) -> Line:
