@@ -96,3 +96,11 @@ def test_refuses_maps_that_do_not_fit() -> None:
         dense_alignment(maps(2, 3, 5), maps(2, 5, 3), temperature=0.1)
     with pytest.raises(ValueError, match="one B and C"):
         dense_alignment(maps(2, 3, 3), maps(3, 3, 3), temperature=0.1)
+
+
+def test_convolutions_on_a_gpu_are_not_rounded() -> None:
+    cudnn = torch.backends.cudnn
+    before = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+    with dense_module.exact_convolutions(torch.device("cuda")):  # flags only: no GPU is needed
+        assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == (True, *before[1:3], False)
+    assert (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32) == before

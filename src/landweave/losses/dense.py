@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,8 +76,9 @@ class _BestShift(Function):
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         best = a.new_empty(len(a), len(b))
         place = torch.empty(len(a), len(b), dtype=torch.long, device=a.device)
-        for j in _groups(a, b):
-            best[:, j], place[:, j] = F.conv2d(a, b[j]).flatten(2).max(2)
+        with exact_convolutions(a.device):
+            for j in _groups(a, b):
+                best[:, j], place[:, j] = F.conv2d(a, b[j]).flatten(2).max(2)
         ctx.save_for_backward(a, b, place)
         return best
 
@@ -86,7 +88,7 @@ class _BestShift(Function):
         a, b, place = ctx.saved_tensors
         high, wide = (m - n + 1 for m, n in zip(a.shape[2:], b.shape[2:], strict=True))
         grad_a, grad_b = torch.zeros_like(a), torch.empty_like(b)
-        with no_autocast(a):
+        with no_autocast(a), exact_convolutions(a.device):
             for j in _groups(a, b):
                 at = a.new_zeros(len(a), len(b[j]), high * wide)
                 at.scatter_(2, place[:, j].unsqueeze(2), grad[:, j].unsqueeze(2))
@@ -94,6 +96,21 @@ class _BestShift(Function):
                 grad_a += F.conv_transpose2d(at, b[j])
                 grad_b[j] = F.conv2d(a.transpose(0, 1), at.transpose(0, 1)).transpose(0, 1)
         return grad_a, grad_b
+
+
+def exact_convolutions(device: torch.device) -> AbstractContextManager[None]:
+    """Convolutions in float32 on a GPU, where torch rounds their factors to 11 bits unless told not to.
+
+    Divided by the temperature of the paper such a correlation may be off by 0.1. (Products of matrices are not rounded
+    unless `torch.set_float32_matmul_precision` asks for it.)
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    flags = torch.backends.cudnn
+    context: AbstractContextManager[None] = flags.flags(
+        enabled=True, benchmark=flags.benchmark, deterministic=flags.deterministic, allow_tf32=False
+    )
+    return context
 
 
 def _groups(a: Tensor, b: Tensor) -> Iterator[slice]:
