@@ -105,8 +105,9 @@ def _train(job: Job) -> tuple[dict[str, float], int]:
     start = time.perf_counter()
     _run(experiment, job.out / one.folder)
     seconds["train"] = round(time.perf_counter() - start, 2)
-    places = open_data(experiment)[0].places
-    return seconds, sum(p.labelled and p.split == "train" for p in places)
+    dataset, task = open_data(experiment)
+    known = [i for i in dataset.of_split("train") if dataset.classes(i, task) is not None]
+    return seconds, len(known)
 
 
 def _run(experiment: Experiment, folder: Path) -> None:
