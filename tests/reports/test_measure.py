@@ -136,7 +136,7 @@ def test_grad_cam_shows_right_answers_of_the_commonest_classes(tmp_path: Path) -
 
 def test_both_planes_are_of_the_same_places_and_neighbours_agree_as_a_loop_says(tmp_path: Path) -> None:
     run, scene = opened(tmp_path, "class")
-    before, after = encode(run, scene, scene.scored, [untrained(run), run.model])
+    before, after = encode(run, scene, scene.scored, [untrained(run, scene), run.model])
     found = tsne.layout(run, scene, scene.scored, before, after, {})
     assert len(found["before"]) == len(found["after"]) == len(found["group"]) == len(scene.scored)
     assert found["before"] != found["after"]

@@ -17,7 +17,7 @@ from landweave.data.bigearthnet_index import METADATA, SNOW_CLOUD
 from landweave.data.synth import write
 from landweave.errors import ConfigError, DataError, RunError
 from landweave.run.ablate import ablate, rows
-from landweave.run.embed import between, embed
+from landweave.run.embed import between, embed, untrained
 from landweave.run.evaluate import evaluate, hide, reopen, result_name
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
@@ -171,6 +171,11 @@ def test_embed_gives_what_the_model_makes_of_each_place(run: Path) -> None:
     before, again = (embed(opened, "test", trained=False) for _ in range(2))
     assert np.array_equal(before.fused, again.fused)
     assert not np.allclose(before.fused, found.fused)
+    norms = [m for m in untrained(opened, scene).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(m.running_mean.abs().max() > 0 for m in norms if m.running_mean is not None)
+    unit = before.features[S2] / np.linalg.norm(before.features[S2], axis=1, keepdims=True)
+    assert (unit @ unit.T).min() < 0.999, "an untrained model must not make one point of all places"
 
 
 def test_the_ablation_makes_what_is_lacking_and_only_that(table: Path, tmp_path: Path) -> None:

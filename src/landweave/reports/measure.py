@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from landweave.run.evaluate import Scene
     from landweave.run.predict import Run
 
-FORM = 1
+FORM = 2
 """Of the files; another number makes all of them anew."""
 MOST_EMBEDDED, MOST_SPECTRA = 500, 200
 """Places that are read for the layouts and for the spectra."""
@@ -53,7 +53,7 @@ def measure(run: Run, scene: Scene, split: str, *, say: Say = lambda _: None) ->
         return
     say("embeddings before and after training")
     indices = spread(scene.scored, MOST_EMBEDDED)
-    before, after = encode(run, scene, indices, [untrained(run), run.model])
+    before, after = encode(run, scene, indices, [untrained(run, scene), run.model])
     if "tsne" in heavy:
         found = _guarded(lambda: tsne.layout(run, scene, indices, before, after, known["classes"]), split)
         _keep(run.folder, "tsne", found, mark)

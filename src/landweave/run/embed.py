@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from landweave.sample import Batch
 
 Rows = NDArray[np.float32]
+SETTLED = 64
+"""Training places that give an untrained model the statistics of its batch norms."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def embed(
     """
     opened = run if isinstance(run, Run) else open_run(run)
     where = scene or reopen(opened, split, changes)
-    model = opened.model if trained else untrained(opened)
+    model = opened.model if trained else untrained(opened, where)
     return encode(opened, where, spread(where.scored, most), [model])[0]
 
 
@@ -86,15 +88,30 @@ def spread(indices: Sequence[int], most: int | None) -> list[int]:
     return [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
 
 
-def untrained(run: Run) -> Model:
-    """The model of a run as its training began: random weights, drawn with the experiment's seed.
+def untrained(run: Run, scene: Scene) -> Model:
+    """The model of a run before its training: random weights, drawn with the experiment's seed.
 
+    Its batch norms have the statistics of some training places. With those that they are born with (mean 0, variance
+    1) the signal of a deep network fades, all places become one point, and any training would look like a gain.
     A run that began from other encoders (`start`, `pretrain`) is shown before those were learned, too.
     """
     import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from landweave.transforms import cubes
 
     torch.manual_seed(run.settings.seed)
-    return run.settings.method.build(run.contract, Task(run.kind, run.legend)).eval()
+    model = run.settings.method.build(run.contract, Task(run.kind, run.legend)).eval()
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    for batch in scene.batches(spread(scene.train, SETTLED), batch_size=SETTLED // 4) if norms else ():
+        if len(batch) > 1:
+            with torch.no_grad():
+                model(cubes(batch, run.contract))
+    return model.eval()
 
 
 def encode(
