@@ -462,7 +462,10 @@ def reproduce(
         chosen, places = protocol(table), _pairs(data, "--data")
         made = run_protocol(chosen, places, out, scale=scale, workers=workers, say=lambda t: _say(t, json_))
         _say("\n".join(lines(made)), json_)
+        from landweave.reports.reproduce import page
+
         _say("wrote " + ", ".join(made.files), json_)
+        _say(f"open {page(out)} in a browser", json_)
         _emit(made.to_json(), json_)
         if not made.ok:
             raise typer.Exit(1)

@@ -226,7 +226,9 @@ def _cap(box: NDArray[np.float64], crs: str) -> tuple[NDArray[np.float64], float
     """The middle of a box on the unit sphere, and the angle from there to its farthest corner."""
     from landweave.data.raster import transform_points
 
-    lon, lat = (np.radians(v) for v in transform_points(box[0, [0, 0, 2, 2]].tolist(), box[0, [1, 3, 1, 3]].tolist(), crs))
+    lon, lat = (
+        np.radians(v) for v in transform_points(box[0, [0, 0, 2, 2]].tolist(), box[0, [1, 3, 1, 3]].tolist(), crs)
+    )
     corners = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
     middle = corners.mean(0) / np.linalg.norm(corners.mean(0))
     return middle, float(np.arccos(np.clip(corners @ middle, -1, 1)).max())
