@@ -52,7 +52,15 @@ def test_both_directions_equal_a_dense_matrix(monkeypatch: pytest.MonkeyPatch, t
 
     for ours, exact in zip(gradients(a, b, True), gradients(a.double(), b.double(), False), strict=True):
         torch.testing.assert_close(ours, exact, rtol=2e-4, atol=2e-4)
+    x = a.clone().requires_grad_()  # keys without a gradient go another way
+    fixed = rows_module.key_lse(x, b, 1 / t)
+    (fixed * w).sum().backward()
+    exact = a.double().requires_grad_()
+    ((exact @ b.double().T).logsumexp(1) * w).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad.double(), exact.grad, rtol=2e-4, atol=2e-4)
     here, there = rows_module.cross_lse(a, b, 1 / t)
+    torch.testing.assert_close(fixed, here)
     torch.testing.assert_close(rows_module.key_lse(a, b, 1 / t), here)
     torch.testing.assert_close(rows_module.key_lse(b, a, 1 / t), there)
 

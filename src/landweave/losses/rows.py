@@ -1,7 +1,7 @@
 """The one kernel under every contrastive loss: the log-sum-exp of each row of a similarity matrix, never stored.
 
 A batch of N rows has N x N similarities; at 65,536 rows that is 17 GB a matrix in float32, and textbook code keeps
-several. Here a tile is computed, reduced and forgotten, and computed again in the backward pass. Three things make it
+several. Here a tile is computed, reduced and forgotten, and computed again in the backward pass. Four things make it
 fast as well as small:
 
 - each tile serves its rows and its columns. Among the rows of one batch the matrix is symmetric, so only the tiles on
@@ -9,6 +9,8 @@ fast as well as small:
 - while no similarity can exceed about 60 (a temperature of 0.017 for unit vectors) the exponential of the plain
   similarity neither over- nor underflows float32, and one serves both sides of a tile. Beyond that each row and each
   column keeps a running maximum, which costs a second exponential and is exact at any temperature;
+- against keys that get no gradient, such as a queue, the gradient of a row is the mean of the keys by their share,
+  which the forward pass gathers on its way: nothing is computed twice;
 - tiles are written into buffers that are used again, of a size that stays in the processor's cache, and hold
   similarities times log2(e): `exp2` takes half the time of `exp`.
 """
@@ -71,7 +73,9 @@ def self_lse(rows: Float[Tensor, "N D"], bound: float) -> Float[Tensor, " N"]:
 
 def key_lse(rows: Float[Tensor, "N D"], keys: Float[Tensor, "M D"], bound: float) -> Float[Tensor, " N"]:
     """`log sum_p exp(rows_i . keys_p)`, where no product is larger than `bound` either way."""
-    lse: Tensor = _LSE.apply(rows, keys, False, _plain(rows, bound))[0]
+    plain = _plain(rows, bound)
+    fixed = rows.requires_grad and not keys.requires_grad and torch.is_grad_enabled()
+    lse: Tensor = _FixedKeysLSE.apply(rows, keys, plain) if fixed else _LSE.apply(rows, keys, False, plain)[0]
     return lse
 
 
@@ -174,6 +178,28 @@ class _LSE(Function):
         return grad_a, grad_b if b is not None else None, None, None
 
 
+class _FixedKeysLSE(Function):
+    """`_LSE` of rows by keys without gradient: d lse_i / d a_i = sum_p exp(s_ip - lse_i) b_p, kept from the forward."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, plain: bool) -> Tensor:
+        of_rows, mean = _LogSum(a, len(a), plain), torch.zeros_like(a)
+        for i, j, _, s, _ in _tiles(a, b):
+            _raise(s, False, plain)
+            share, faded = of_rows.add(i, s, 1)
+            if faded is not None:
+                mean[i] *= faded.unsqueeze(1)
+            mean[i].addmm_(share, b[j])
+        ctx.save_for_backward(mean.div_(of_rows.total.unsqueeze(1)))
+        return of_rows.value()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (mean,) = ctx.saved_tensors
+        return mean * grad.unsqueeze(1), None, None
+
+
 def _raise(s: Tensor, diagonal: bool, plain: bool) -> None:
     """Exponentials instead of a tile's exponents, if plain; a row's own similarity out of what lies on the diagonal."""
     if plain:
@@ -189,16 +215,19 @@ class _LogSum:
         self.total = like.new_zeros(n)
         self.top = None if plain else like.new_full((n,), torch.finfo(like.dtype).min)
 
-    def add(self, at: slice, s: Tensor, dim: int) -> None:
-        """Take in a tile: of exponentials if plain, else of exponents."""
+    def add(self, at: slice, s: Tensor, dim: int) -> tuple[Tensor, Tensor | None]:
+        """Take in a tile: of exponentials if plain, else of exponents.
+
+        Returns its exponentials as they were added, and by what all that came before was multiplied (None: by 1).
+        """
         if self.top is None:
             self.total[at] += s.sum(dim)
-            return
-        before = self.top[at]
-        top = torch.maximum(before, s.amax(dim))
-        here = (s - top.unsqueeze(dim)).exp2_().sum(dim)
-        self.total[at] = self.total[at] * (before - top).exp2_() + here
+            return s, None
+        top = torch.maximum(self.top[at], s.amax(dim))
+        here, faded = (s - top.unsqueeze(dim)).exp2_(), (self.top[at] - top).exp2_()
+        self.total[at] = self.total[at] * faded + here.sum(dim)
         self.top[at] = top
+        return here, faded
 
     def value(self) -> Tensor:
         """The log-sum-exp of what came in."""
