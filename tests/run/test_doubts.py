@@ -24,9 +24,13 @@ from tests.run.scenes import write_scenes
         ("supervised", ["method.freeze=true"], "random weights"),
         ("supervised", ["method.freeze=true", "start=runs/before"], ""),
         ("intra-simclr", [], ""),
+        ("supervised", ["method.sensor_dropout=0.3"], "flags=true"),
+        ("supervised", ["method.sensor_dropout=0.3", "method.fusion.flags=true"], ""),
+        ("supervised", ["method.sensor_dropout=0.3", "method.fusion.kind=bilinear"], "attention"),
+        ("supervised", ["method.sensor_dropout=0.3", "method.fusion.kind=attention"], ""),
     ],
 )
-def test_crowded_batches_and_frozen_random_encoders_are_said(
+def test_crowded_batches_frozen_random_encoders_and_blind_fusion_are_said(
     tmp_path: Path, name: str, changes: list[str], says: str
 ) -> None:
     table = write_scenes(tmp_path)  # 3 groups of 10 training places
