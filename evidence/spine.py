@@ -151,8 +151,10 @@ def refusals() -> dict[str, Any]:
 
 def kills() -> dict[str, Any]:
     """`kill -9` in pack and in train: the tests that compare with the uninterrupted run."""
-    out = _pytest("tests", "-k", "kill", "-v")
-    passed = [line.split("::")[1].split(" ")[0] for line in out.splitlines() if "PASSED" in line]
+    out = _pytest("tests", "-k", "kill", "-rA")
+    passed = [line.split("::")[-1].split(" ")[0] for line in out.splitlines() if line.startswith("PASSED")]
+    if not passed:
+        raise SystemExit("no test ran")
     return {"passed": sorted(passed)}
 
 

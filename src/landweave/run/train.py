@@ -70,8 +70,9 @@ def _doubts(experiment: Experiment, material: Material) -> Iterator[str]:
     blind = method.fusion.kind == "bilinear" or (method.fusion.kind == "concat" and not method.fusion.flags)
     if method.sensor_dropout and blind:
         yield (
-            f"method.fusion.kind={method.fusion.kind} reads a dropped sensor as zeros in training and as its mean feature "
-            "afterwards; for one checkpoint that serves any sensors take mean, attention, or concat with flags=true"
+            f"method.fusion.kind={method.fusion.kind} reads a dropped sensor as zeros in training, and as its mean "
+            "feature afterwards; for one checkpoint that serves any sensors take mean, attention, or concat with "
+            "flags=true"
         )
     if method.kind == "contrast" and not (settings.places_per_group or settings.one_group):
         spread = diversity(material.dataset, material.train, settings.batch_size * settings.devices)
