@@ -149,7 +149,7 @@ def retrieval(scratch: Path) -> dict[str, Any]:
         for seed in SEEDS:
             out = table.parent / f"run-{seed}"
             shutil.rmtree(out, ignore_errors=True)
-            data = ("data.kind=table", f"data.path={table}", "data.streams=[s1-rtc-gamma0, s2-l2a]")
+            data = ("data.kind=pack", f"data.path={table.parent / 'store'}", "data.streams=[s1-rtc-gamma0, s2-l2a]")
             landweave("train", "d-simclr", *data, *RETRIEVAL, f"seed={seed}", "--out", out)
             for when, trained in (("before", False), ("after", True)):
                 found[when].append(_recall(out / "pretrain", trained) | {"tile": left_out, "seed": seed})
@@ -157,7 +157,7 @@ def retrieval(scratch: Path) -> dict[str, Any]:
 
 
 def _tiles(folder: Path, names: list[str], left_out: str) -> Path:
-    """A table of windows of 280 m: one tile to test on, the others to learn from."""
+    """A packed table of windows of 280 m: one tile to test on, the others to learn from."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     table = folder / "places.parquet"
@@ -167,6 +167,7 @@ def _tiles(folder: Path, names: list[str], left_out: str) -> Path:
         part = ("--split", "test") if name == left_out else ("--shares", "0.8,0.2,0")
         more = (*part, *(("--append",) if i else ()), *OFFSET.get(name, ()))
         landweave("tile", *images, *label, "--size", "28", *more, "--out", table)
+    landweave("pack", table, folder / "store")
     return table
 
 
