@@ -147,8 +147,7 @@ def retrieval(scratch: Path) -> dict[str, Any]:
     for left_out in names:
         table = _tiles(scratch / "retrieval" / left_out, names, left_out)
         for seed in SEEDS:
-            out = table.parent / f"run-{seed}"
-            shutil.rmtree(out, ignore_errors=True)
+            out = table.parent / f"run-{seed}"  # a finished run is left alone, a killed one goes on
             data = ("data.kind=pack", f"data.path={table.parent / 'store'}", "data.streams=[s1-rtc-gamma0, s2-l2a]")
             landweave("train", "d-simclr", *data, *RETRIEVAL, f"seed={seed}", "--out", out)
             for when, trained in (("before", False), ("after", True)):
@@ -158,9 +157,11 @@ def retrieval(scratch: Path) -> dict[str, Any]:
 
 def _tiles(folder: Path, names: list[str], left_out: str) -> Path:
     """A packed table of windows of 280 m: one tile to test on, the others to learn from."""
+    table = folder / "places.parquet"
+    if (folder / "store" / "manifest.json").exists():
+        return table
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    table = folder / "places.parquet"
     for i, name in enumerate([*(n for n in names if n != left_out), left_out]):
         images = ("--image", f"s2-l2a={TILES}/S2L2A/{name}.tif", "--image", f"s1-rtc-gamma0={TILES}/S1RTC/{name}.tif")
         label = ("--label", f"lulc={TILES}/LULC/{name}.tif", "--legend", TILES / "legend.yaml", "--multilabel")
