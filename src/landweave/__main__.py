@@ -383,6 +383,7 @@ def map_(
     With colours, class names and a QGIS style. Memory does not grow with the scene.
     """
     from landweave.maps.engine import map_scene
+    from landweave.maps.made import remember
     from landweave.run.predict import open_run
 
     opened = open_run(run)
@@ -399,6 +400,7 @@ def map_(
             probabilities=probabilities,
             progress=progress,
         )
+    remember(run, out)
     for line in result.lines():
         _say(line, json_)
     _emit(result.to_json(), json_)
@@ -407,7 +409,7 @@ def map_(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    maps: Annotated[list[Path] | None, typer.Option("--map", help="A map to show; default: those in RUN.")] = None,
+    maps: Annotated[list[Path] | None, typer.Option("--map", help="A map to show; default: all that RUN made.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The page; default RUN/report.html.")] = None,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Score with single sensors too, where that has not been done.")
@@ -514,7 +516,7 @@ def root(
 def _with_json_target(words: Sequence[str]) -> list[str]:
     """`--json` may stand alone. What follows is its file only if it ends in .json: no table is taken for a target."""
     out: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words, ""][1:], strict=True):
         out.append(word)
         if word == "--json" and after != "-" and not after.endswith(".json"):
             out.append("-")

@@ -71,3 +71,9 @@ def test_every_shipped_recipe_parses_and_says_what_it_is() -> None:
     schema = json.loads(call("schema"))
     first = {"recipe", "seed", "data", "method", "optim", "train"}
     assert set(schema["properties"]) == first | {"pretrain", "start", "classifier"}
+
+
+def test_no_word_at_all_shows_the_help() -> None:
+    done = run()
+    assert "Usage" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -191,12 +191,13 @@ def template(name: str) -> Any:
 
 
 def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
-    """Quicklooks of the maps that are given, or of those in the folder."""
+    """Quicklooks of the maps that are given, or of those that the run made."""
     from landweave.maps.cog import quicklook
+    from landweave.maps.made import made
     from landweave.maps.sources import metres
 
     out = []
-    for path in given or sorted(folder.glob("*.tif")):
+    for path in given or made(folder):
         try:
             look = quicklook(path)
         except DataError:

@@ -262,4 +262,5 @@ def _how(given: Protocol, names: Sequence[str]) -> str:
     sources = {**given.datasets, **given.pretraining}
     words = [f"add --data {name}=DIR" for name in names]
     synth = [f"landweave synth {sources[n].synth} DIR --places 300" for n in names if sources[n].synth]
-    return "; ".join(words) + (f"; an invented stand-in: {'; '.join(synth)}" if synth else "")
+    more = f"; an invented stand-in: {'; '.join(synth)}, then --scale smoke" if synth else ""
+    return "; ".join(words) + more

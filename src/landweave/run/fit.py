@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -192,6 +193,10 @@ class Fitting(L.LightningModule):
         self.spent, self.best, self.history = kept["spent"], kept["best"], kept["history"]
 
 
+LINES = 20
+"""Lines about epochs in a log, at most; a terminal has a bar instead."""
+
+
 class Keep(Callback):
     """After each epoch: metrics, the model if it is the best so far, and the training state, in this order."""
 
@@ -221,12 +226,22 @@ class Keep(Callback):
             if trainer.is_global_zero:
                 checkpoint.write_tensors(self.folder / "model.safetensors", fitting.model.state_dict())
         if trainer.is_global_zero:
+            self._say(fitting, rows)
             write_text(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in fitting.history))
             for logger in trainer.loggers:
                 for row in rows:
                     named = {f"{row['split']}/{k}": v for k, v in row.items() if isinstance(v, float)}
                     logger.log_metrics(named, step=epoch)
         trainer.save_checkpoint(self.folder / STATE)
+
+    def _say(self, fitting: Fitting, rows: list[dict[str, Any]]) -> None:
+        """A line for a log: the loss, and the validation score that picks the kept epoch."""
+        epochs, epoch = fitting.experiment.train.epochs, rows[0]["epoch"] + 1
+        if sys.stderr.isatty() or (epoch % math.ceil(epochs / LINES) and epoch < epochs):
+            return
+        watched = monitor_of(fitting.experiment.train.monitor, fitting.material.kind.kind)
+        told = [f"{r['split']} {k} {r[k]:.4g}" for r in rows for k in ("loss", watched) if k in r]
+        self.note(f"epoch {epoch} of {epochs}: {', '.join(told)}")
 
     def _value(self, fitting: Fitting) -> float | None:
         """What picks the kept epoch; a pretraining has nothing of the kind, and keeps its last."""
