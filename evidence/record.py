@@ -35,7 +35,7 @@ class Record:
             return
         print(f"{name}: {command}", flush=True)
         start = time.perf_counter()
-        figures = run()
+        figures = plain(run())
         self.content[name] = {
             "command": command,
             "commit": _commit(),
@@ -48,6 +48,12 @@ class Record:
         part.write_text(json.dumps(self.content, indent=1, ensure_ascii=False) + "\n")
         part.replace(self.path)
         print(json.dumps(figures, indent=1), flush=True)
+
+
+def plain(figures: Any) -> Any:
+    """Figures without a path of this machine: below the repository, or below `../shared`."""
+    text = json.dumps(figures, ensure_ascii=False)
+    return json.loads(text.replace(str(SHARED), "../shared").replace(f"{ROOT}{os.sep}", ""))
 
 
 def _commit() -> str:

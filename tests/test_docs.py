@@ -51,6 +51,17 @@ def test_readme_and_page_print_the_evidence_as_it_is_recorded() -> None:
     assert (ROOT / "docs" / "evidence.md").read_text() == show.page(found)
 
 
+def test_no_record_names_a_path_of_a_machine() -> None:
+    from evidence.record import ROOT as HERE
+    from evidence.record import SHARED, plain
+
+    found = plain({"wrote": f"wrote {HERE}/build/a.md, {SHARED}/data/b.tif"})
+    assert found == {"wrote": "wrote build/a.md, ../shared/data/b.tif"}
+    for path in (*(ROOT / "evidence").glob("*.json"), *(ROOT / "benchmarks").glob("*.json"), *PAGES):
+        absolute = re.findall(r"(?<![\w.])/(?:work|home|root|tmp|opt|Users)/\S+", path.read_text())
+        assert not absolute, f"{path.name}: {absolute[:3]}"
+
+
 def test_the_tree_of_the_readme_is_the_tree() -> None:
     text = (ROOT / "README.md").read_text().split("src/landweave/\n")[1].split("```")[0]
     named = {line.split()[0].rstrip("/") for line in text.splitlines() if line.startswith("  ")}
