@@ -84,7 +84,7 @@ def _kills(f: dict[str, Any]) -> str:
 
 
 def _losses(f: dict[str, Any]) -> str:
-    bounded = [r for r in f["rows"] if r["limit"]]
+    bounded = list({(r["work"], r["rows"], r["what"]): r for r in f["rows"] if r["limit"]}.values())
     told = [f"{r['work']} {r['rows']:,} rows, {r['what']}: {_ratio(r)}" for r in bounded]
     return f"{sum(bool(r['reached']) for r in bounded)} of {len(bounded)} limits reached; " + "; ".join(told)
 

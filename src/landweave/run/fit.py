@@ -241,7 +241,7 @@ class Keep(Callback):
             return
         watched = monitor_of(fitting.experiment.train.monitor, fitting.material.kind.kind)
         told = [f"{r['split']} {k} {r[k]:.4g}" for r in rows for k in ("loss", watched) if k in r]
-        self.note(f"epoch {epoch} of {epochs}: {', '.join(told)}")
+        self.note(f"{self.folder.name}: epoch {epoch} of {epochs}, {', '.join(told)}")
 
     def _value(self, fitting: Fitting) -> float | None:
         """What picks the kept epoch; a pretraining has nothing of the kind, and keeps its last."""
