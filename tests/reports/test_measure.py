@@ -278,3 +278,15 @@ def test_files_of_figures_are_whole_svg_in_the_colours_of_paper(tmp_path: Path) 
         assert "var(" not in text
         assert "currentColor" not in text
     assert standalone('<svg style="width:9pt;a" fill="var(--s2)"></svg>').count("#c8642b") == 1
+
+
+def test_a_collapsed_embedding_is_one_point_and_does_not_crash_sklearn() -> None:
+    import numpy as np
+
+    from landweave.reports.tsne import plane
+
+    for rows in (np.zeros((40, 8)), np.ones((40, 8))):
+        assert not plane(rows.astype(np.float32)).any()
+    apart = plane(np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
+    assert np.isfinite(apart).all()
+    assert apart.std() > 0

@@ -45,11 +45,13 @@ def layout(run: Run, scene: Scene, indices: Sequence[int], before: Embedded, aft
 
 
 def plane(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """t-SNE of N D to N 2, always the same for the same rows."""
+    """t-SNE of N D to N 2, always the same for the same rows; a collapsed embedding stays one point."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     x = unit(rows)
+    if np.ptp(x, axis=0).max() < 1e-6:
+        return np.zeros((len(x), 2))  # sklearn would divide by their spread, and then crash
     if min(x.shape) > 50:
         x = PCA(50, random_state=0).fit_transform(x)
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
