@@ -171,19 +171,28 @@ def _tiles(folder: Path, names: list[str], left_out: str) -> Path:
 
 
 def _recall(run_folder: Path, trained: bool) -> dict[str, Any]:
+    """Both ways, on the windows of the tile that is left out, and on windows of the other tiles not learned from."""
     from landweave.run.embed import between, embed
 
-    seen = embed(run_folder, "test", trained=trained)
     ways = {"S1 to S2": ("s1-rtc-gamma0", "s2-l2a"), "S2 to S1": ("s2-l2a", "s1-rtc-gamma0")}
-    out: dict[str, Any] = {"places": len(seen)}
-    for way, (query, key) in ways.items():
-        r = between(seen, query, key, head="main", at=(1, 5))
-        out[way] = {f"recall@{k}": r.recall[k] for k in (1, 5)} | {f"chance@{k}": r.chance[k] for k in (1, 5)}
+    out: dict[str, Any] = {}
+    for where, split in (("left-out tile", "test"), ("held-out windows of the training tiles", "validation")):
+        seen = embed(run_folder, split, trained=trained)
+        out[where] = {"places": len(seen)}
+        for way, (query, key) in ways.items():
+            r = between(seen, query, key, head="main", at=(1, 5))
+            out[where][way] = {f"recall@{k}": r.recall[k] for k in (1, 5)} | {
+                f"chance@{k}": r.chance[k] for k in (1, 5)
+            }
     return out
 
 
 def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over tiles for each seed, then mean and deviation over seeds; and each tile's mean."""
+    """By where it was looked: mean over tiles for each seed, then mean and deviation over seeds; each tile's mean."""
+    return {where: _pooled_at([r | r[where] for r in rows]) for where in rows[0] if isinstance(rows[0][where], dict)}
+
+
+def _pooled_at(rows: list[dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {"places": sum(r["places"] for r in rows) // len(SEEDS)}
     for way in ("S1 to S2", "S2 to S1"):
         for key in rows[0][way]:
