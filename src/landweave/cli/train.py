@@ -1,0 +1,122 @@
+"""Commands on runs: `train`, `evaluate`, `recipes`, `schema`, and the `demo` of them all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from landweave.cli.common import Changes, Json, bar, emit, say
+
+
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
+    places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 200,
+    epochs: Annotated[int, typer.Option(help="Epochs of mosaic-1; the others have more.")] = 9,
+    json_: Json = "",
+) -> None:
+    """The whole way on a synthetic world.
+
+    Runs synth, check, pack, train (three methods), evaluate, map and report in about 3 minutes, and says what to open.
+    """
+    from landweave.demo import run_demo
+
+    def command(words: Sequence[str]) -> None:
+        context.find_root().command.main(list(words), prog_name="landweave", standalone_mode=False)
+
+    emit(run_demo(out, places=places, epochs=epochs, say=lambda t: say(t, json_), command=command), json_)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe (see `landweave recipes`), or a YAML file.")],
+    changes: Changes = None,
+    out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/latest"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away another run that stands there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the recipe, and print it.")] = False,
+    json_: Json = "",
+) -> None:
+    """Train a recipe.
+
+    The same command goes on where a killed run stopped.
+    """
+    from landweave.run.experiment import recipe as parsed
+
+    experiment = parsed(recipe, list(changes or ()))
+    if dry_run:
+        from landweave.config import to_yaml
+
+        print(to_yaml(experiment), end="")
+        return
+    from landweave.run.train import train as run
+
+    folder = run(experiment, out, overwrite=overwrite, progress=json_ != "-")
+    evaluated = f"landweave evaluate {folder}   then: landweave report {folder}"
+    probed = f"landweave train supervised start={folder} method.freeze=true --out RUN   on its encoders"
+    say(f"trained: {folder}\nnext: {evaluated if experiment.classifier else probed}", json_)
+    if json_:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        emit({"run": str(folder), "validation": config["validation_scores"]}, json_)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    changes: Changes = None,
+    split: Annotated[
+        str, typer.Option(help="train, validation, test, or snow_cloud (set aside by BigEarthNet v2).")
+    ] = "test",
+    product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may stand twice.")
+    ] = None,
+    absent: Annotated[
+        Literal["mean", "zero"], typer.Option(help="What stands for a hidden sensor: its mean feature, or zeros.")
+    ] = "mean",
+    json_: Json = "",
+) -> None:
+    """Score a run beside trivial predictors.
+
+    With --only, as if the other sensors had failed.
+    """
+    from landweave.run.evaluate import evaluate as score
+    from landweave.run.evaluate import result_name, table
+
+    kept = list(only or ())
+    with bar("evaluate") as progress:
+        result = score(
+            run,
+            split=split,
+            changes=list(changes or ()),
+            product=product,
+            only=kept,
+            absent=absent,
+            progress=progress,
+        )
+    for line in table(result):
+        say(line, json_)
+    say(f"wrote {run}/{result_name(split, kept, absent)}\nnext: landweave report {run}", json_)
+    emit(result, json_)
+
+
+def recipes(json_: Json = "") -> None:
+    """List the shipped recipes."""
+    from landweave.run.experiment import recipes as shipped
+
+    found = shipped()
+    for name, path in found.items():
+        first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        say(f"{name:<12} {first}", json_)
+    emit({name: str(path) for name, path in found.items()}, json_)
+
+
+def schema(json_: Json = "-") -> None:
+    """Print the JSON Schema of recipes.
+
+    An editor that has it completes and checks a recipe as you type.
+    """
+    from landweave.run.experiment import Experiment
+
+    emit(Experiment.model_json_schema(), json_)
