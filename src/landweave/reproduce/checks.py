@@ -32,7 +32,8 @@ class Finding:
         return asdict(self)
 
 
-def _number(value: float, table: Printed, *, more: int = 0) -> str:
+def figure(value: float, table: Printed, *, more: int = 0) -> str:
+    """A value in the table's decimals, with one more where it is printed with one more."""
     exact = abs(round(value, table.decimals) - value) < 1e-9
     odd = not exact and abs(round(value, table.decimals + 1) - value) < 1e-9  # printed with one digit more
     return f"{value:.{table.decimals + max(more, odd)}f}"
@@ -91,8 +92,8 @@ def micro_f1(paper: Paper) -> Iterator[Finding]:
         yield Finding(
             f"{table.name}, {row}",
             "micro F1 from micro precision and recall",
-            _number(f, table),
-            _number(harmonic(p, r), table),
+            figure(f, table),
+            figure(harmonic(p, r), table),
             "agrees" if good else "disagrees",
         )
 
@@ -105,8 +106,8 @@ def macro_f1(paper: Paper) -> Iterator[Finding]:
         yield Finding(
             f"{table.name}, {row}",
             "macro F1 at most that of macro precision and recall",
-            _number(f, table),
-            f"at most {_number(most, table)}",
+            figure(f, table),
+            f"at most {figure(most, table)}",
             "agrees" if f - table.half <= most else "disagrees",
         )
 
@@ -123,8 +124,8 @@ def one_answer(paper: Paper) -> Iterator[Finding]:
             yield Finding(
                 f"{table.name}, {row}",
                 "micro precision = recall = F1 for single labels",
-                " / ".join(_number(v, table) for v in values),
-                f"they differ by {_number(spread, table)}",
+                " / ".join(figure(v, table) for v in values),
+                f"they differ by {figure(spread, table)}",
                 "agrees" if spread <= 2 * table.half else "disagrees",
             )
 
@@ -177,7 +178,7 @@ def near_copies(paper: Paper) -> Iterator[Finding]:
                 yield Finding(
                     f"{table.name}, {dataset}",
                     f"{one} and {other} agree to {small[-1][0]:.2f} in {len(small)} of {len(gaps)} columns",
-                    f"{column.replace('_', ' ')} {_number(a, table)} and {_number(b, table)}",
+                    f"{column.replace('_', ' ')} {figure(a, table)} and {figure(b, table)}",
                     f"{gap:.2f} apart{extra}{_digit(a, b, table)}",
                     "doubtful",
                 )
@@ -197,7 +198,7 @@ def _recall_words(table: Printed, dataset: str, column: str, row: str, value: fl
 
 def _digit(value: float, near: float, table: Printed) -> str:
     """Whether changing one digit of a figure brings it beside the other."""
-    text = _number(value, table)
+    text = figure(value, table)
     for i, old in enumerate(text):
         for new in "0123456789" if old.isdigit() else "":
             changed = text[:i] + new + text[i + 1 :]
@@ -229,7 +230,7 @@ def _average(table: Printed, dataset: str, row: str) -> Finding:
         return Finding(
             where,
             f"the average leaves room for what cannot be read ({names})",
-            _number(printed, table),
+            figure(printed, table),
             f"they add up to {total:.0f} ± {reach:.0f}",
             "agrees" if possible else "disagrees",
         )
@@ -238,8 +239,8 @@ def _average(table: Printed, dataset: str, row: str) -> Finding:
     return Finding(
         where,
         f"the average is the mean of {len(known)} classes",
-        _number(printed, table),
-        _number(mean, table, more=2),
+        figure(printed, table),
+        figure(mean, table, more=2),
         "agrees" if good else "disagrees",
     )
 
