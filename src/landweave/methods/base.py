@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 
     from landweave.data.dataset import Task
     from landweave.nn.model import Model
+
+
+class Start(Protocol):
+    """What a training begins with: a finished run, or the checkpoint of somebody else's encoder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is from, for errors."""
+
+    @property
+    def model(self) -> Model:
+        """The network with its weights, in eval mode; the same object each time."""
+
+    @property
+    def classifier(self) -> bool:
+        """Whether its head has learned to answer."""
 
 
 class MethodConfig(Config):
@@ -46,6 +63,11 @@ class MethodConfig(Config):
         """Whether it learns from labels at all."""
         return True
 
+    @property
+    def teacher(self) -> bool:
+        """Whether what it starts with goes on to teach: it is needed to the end, and its classifier is kept."""
+        return False
+
     def lines(self) -> Sequence[str]:
         """What a person should be told of it beside its name."""
         return ()
@@ -57,6 +79,17 @@ class MethodConfig(Config):
         Raises:
             ConfigError: the method does not learn from this kind of label, or the backbone does not fit the images.
         """
+
+    def attach(self, model: Model, start: Start) -> None:
+        """Let a model of `build` begin with another: with its encoders, unless a method takes more.
+
+        It is called before every training with a start, also one that goes on after a kill; the weights of its own
+        state then replace those taken here.
+
+        Raises:
+            ContractError, RunError: the weights do not fit.
+        """
+        model.load_encoders(start.model.encoder_state(), str(start.folder))
 
     @abc.abstractmethod
     def loss(
@@ -77,6 +110,13 @@ class MethodConfig(Config):
             key: (seed, epoch), which with the name of a place decides all that is random here.
             class_weights: how much each class counts in the supervised loss.
         """
+
+    def look(self, model: Model, cubes: Batch, task: str, *, key: Sequence[int]) -> dict[str, Float[Tensor, ""]]:
+        """What validation tells of a batch where the method has no classifier of its own to score: the loss's terms.
+
+        Arguments as of `loss`; called without gradient, in eval mode, with a key that is the same in every epoch.
+        """
+        return self.loss(model, cubes, task, key=key)
 
     def predict(self, model: Model, cubes: Batch, kind: LabelKind) -> Float[Tensor, "B K *HW"]:
         """Probabilities, float32, without gradient: softmax over the classes, or a sigmoid each for `multilabel`.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from landweave.contract import Contract
 from landweave.methods.base import MethodConfig
 from landweave.nn.config import Decoder, UNet
@@ -25,13 +27,17 @@ class Segment(MethodConfig):
     kind: Literal["segment"] = "segment"
     unlabelled: Literal["none"] = "none"
     decoder: Decoder = UNet()
+    freeze: bool = Field(False, description="leave the encoders as they start, in eval mode; the decoder learns")
 
     def build(self, contract: Contract, task: Task) -> Model:
         """A `MapModel`. See `MethodConfig.build`."""
         from landweave.nn.model import MapModel
 
         self._require(task, self.kind)
-        return MapModel(contract, self.encoder, self.fusion, decoder=self.decoder, classes=len(task.legend))
+        model = MapModel(contract, self.encoder, self.fusion, decoder=self.decoder, classes=len(task.legend))
+        if self.freeze:
+            model.freeze_encoders()
+        return model
 
     def loss(
         self,

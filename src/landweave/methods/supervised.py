@@ -14,6 +14,7 @@ from pydantic import Field
 
 from landweave.contract import Contract
 from landweave.methods.base import MethodConfig
+from landweave.nn.config import Head, Linear
 from landweave.sample import Batch, LabelKind
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Supervised(MethodConfig):
     kinds: ClassVar[tuple[LabelKind, ...]] = ("class", "multilabel")
     kind: Literal["supervised"] = "supervised"
     unlabelled: Literal["none"] = "none"
+    head: Head = Linear()
     freeze: bool = Field(False, description="leave the encoders as they start, in eval mode: a linear probe")
 
     def build(self, contract: Contract, task: Task) -> Model:
@@ -37,7 +39,7 @@ class Supervised(MethodConfig):
         from landweave.nn.model import SceneModel
 
         self._require(task, self.kind)
-        model = SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend))
+        model = SceneModel(contract, self.encoder, self.fusion, classes=len(task.legend), head=self.head)
         if self.freeze:
             model.freeze_encoders()
         return model

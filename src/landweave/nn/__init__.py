@@ -13,10 +13,14 @@ from landweave.nn.config import (
     Bilinear,
     Concat,
     Decoder,
+    DeepLab,
     Early,
     Encoder,
     Fusion,
+    Head,
+    Linear,
     Mean,
+    Mlp,
     Projection,
     UNet,
     UPerNet,
@@ -31,7 +35,8 @@ if TYPE_CHECKING:
 
 _HOME = {"StreamEncoder": "encoders", "MapModel": "model", "Model": "model", "Outputs": "model", "SceneModel": "model"}
 __all__ = [  # noqa: RUF022  (settings, then networks)
-    "Encoder", "Fusion", "Concat", "Mean", "Early", "Attention", "Bilinear", "Decoder", "UNet", "UPerNet", "Projection",
+    "Encoder", "Fusion", "Concat", "Mean", "Early", "Attention", "Bilinear", "Decoder", "UNet", "UPerNet", "DeepLab",
+    "Head", "Linear", "Mlp", "Projection",
     "Model", "SceneModel", "MapModel", "Outputs", "StreamEncoder",
 ]  # fmt: skip
 

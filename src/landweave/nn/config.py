@@ -34,6 +34,9 @@ class Encoder(Config):
     )
     date_pooling: Literal["mean"] = Field("mean", description="features of a series: mean over the seen dates")
     band_mask: bool = Field(False, description="give the network one more channel a band: where it is seen")
+    width: int | None = Field(
+        None, ge=1, description="size of the features, by one more linear layer after the pooling; of places, not maps"
+    )
 
     @field_validator("name")
     @classmethod
@@ -107,7 +110,39 @@ class UPerNet(Config):
     channels: int = Field(256, ge=8, multiple_of=8, description="width")
 
 
-Decoder = Annotated[UNet | UPerNet, Field(discriminator="kind")]
+class DeepLab(Config):
+    """DeepLabV3+ decoder (Chen et al. 2018): the map of 1/32, brought to 1/16, through ASPP; the map of 1/4 beside it.
+
+    The defaults are those of the published baseline of DFC2020 (`dfc2020_baseline`), which Petcu 2024 took over.
+    """
+
+    kind: Literal["deeplab"] = "deeplab"
+    channels: int = Field(256, ge=8, multiple_of=8, description="width of ASPP and of the decoder")
+    low: int = Field(48, ge=1, description="what the map of 1/4 is narrowed to")
+    dilations: tuple[int, int, int] = Field((6, 12, 18), description="of the three dilated branches of ASPP, at 1/16")
+    dropout: tuple[float, float, float] = Field(
+        (0.5, 0.5, 0.1), description="after ASPP, and after each of the two convolutions of the decoder"
+    )
+
+
+Decoder = Annotated[UNet | UPerNet | DeepLab, Field(discriminator="kind")]
+
+
+class Linear(Config):
+    """One linear layer from the fused features to the classes."""
+
+    kind: Literal["linear"] = "linear"
+
+
+class Mlp(Config):
+    """Linear layers with a ReLU between them, and none after the last (Petcu 2024: 256-64-10, `layers: [64]`)."""
+
+    kind: Literal["mlp"] = "mlp"
+    layers: tuple[int, ...] = Field((64,), min_length=1, description="hidden units of each layer but the last")
+
+
+Head = Annotated[Linear | Mlp, Field(discriminator="kind")]
+"""What answers for a place: from the fused features to the classes."""
 
 
 class Projection(Config):

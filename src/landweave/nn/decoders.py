@@ -1,17 +1,24 @@
-"""Decoders of segmentation-models-pytorch on a pyramid of feature maps, and the layer that gives the logits."""
+"""Decoders on a pyramid of feature maps, most of them of segmentation-models-pytorch, and the layer of the logits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landweave.nn.config import Decoder, UNet
+from landweave.errors import ConfigError
+from landweave.nn.config import Decoder, DeepLab, UNet
 from landweave.nn.encoders import DEPTH, resize
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+LOW = 1
+"""The stage of 1/4, by its place in a pyramid."""
 
 
 class MapHead(nn.Module):
@@ -31,6 +38,9 @@ class MapHead(nn.Module):
 
             self.decoder = UnetDecoder([0, *channels], settings.channels, n_blocks=DEPTH)
             self.last = nn.Conv2d(settings.channels[-1], classes, 3, padding=1)
+        elif isinstance(settings, DeepLab):
+            self.decoder = DeepLabDecoder(settings, low=channels[LOW], high=channels[-1])
+            self.last = nn.Conv2d(settings.channels, classes, 1)
         else:
             from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
@@ -45,8 +55,60 @@ class MapHead(nn.Module):
 
 
 def stages_of(settings: Decoder) -> tuple[int, ...]:
-    """Which stages of a pyramid the decoder reads; UPerNet leaves out the finest."""
+    """Which stages of a pyramid the decoder reads; UPerNet leaves out the finest, DeepLab reads two."""
+    if isinstance(settings, DeepLab):
+        return (LOW, DEPTH - 1)
     return tuple(range(DEPTH)) if isinstance(settings, UNet) else tuple(range(1, DEPTH))
+
+
+class DeepLabDecoder(nn.Module):
+    """The decoder of DeepLabV3+ (Chen et al. 2018) with plain convolutions, as the baseline of DFC2020 wires it.
+
+    high (1/32) x 2 bilinear -> ASPP: 1 x 1, three dilated 3 x 3, mean of the image -> 1 x 1 -> resized to 1/4 (corners
+    aligned) -> beside low (1/4), narrowed by 1 x 1 -> two 3 x 3. Each convolution has a batch norm and a ReLU. The
+    decoder of segmentation-models-pytorch separates its convolutions and has one layer where this has two, so only
+    its ASPP serves. Ours: the encoder's last stage keeps its stride (Petcu 2024, section 3.4, does the same), and the
+    mean of the image has a group norm, since a batch norm cannot train on one place.
+
+    Args:
+        settings: widths, dilations, dropout.
+        low, high: channels of the maps of 1/4 and 1/32.
+
+    Raises:
+        ConfigError: the backbone has no map of 1/4.
+    """
+
+    def __init__(self, settings: DeepLab, *, low: int, high: int) -> None:
+        super().__init__()
+        from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPP
+
+        if not low:
+            raise ConfigError(
+                "the decoder deeplab reads a map of 1/4 of the pixels, which this backbone lacks",
+                where="method.decoder.kind",
+                fix="choose another backbone (resnet50, convnext_atto, ...), or method.decoder.kind=unet",
+            )
+        wide, (first, second, third) = settings.channels, settings.dropout
+        self.aspp = ASPP(high, wide, settings.dilations, separable=False, dropout=first)
+        _group_norm(self.aspp.convs[-1])
+        self.narrow = _conv(low, settings.low, 1)
+        self.join = nn.Sequential(
+            *_conv(wide + settings.low, wide, 3), nn.Dropout(second), *_conv(wide, wide, 3), nn.Dropout(third)
+        )
+
+    def forward(self, maps: Sequence[Float[Tensor, "B D H W"]]) -> Float[Tensor, "B D H4 W4"]:
+        """The map of 1/4 that the last layer reads, from the image (of no channel) and the `DEPTH` maps below it."""
+        low, high = maps[LOW + 1], maps[-1]
+        high = self.aspp(resize(high, (2 * high.shape[-2], 2 * high.shape[-1])))
+        high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=True)
+        joined: Tensor = self.join(torch.cat([high, self.narrow(low)], 1))
+        return joined
+
+
+def _conv(wide: int, narrow: int, side: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(wide, narrow, side, padding=side // 2, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+    )
 
 
 def _group_norm(module: nn.Module) -> None:

@@ -205,7 +205,7 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
     from timm.models import get_pretrained_cfg
 
     fixed = bool(getattr(get_pretrained_cfg(settings.name), "fixed_input_size", False))
-    form: dict[str, Any] = {"features_only": True} if maps else {"num_classes": 0}
+    form: dict[str, Any] = {"features_only": True} if maps else {"num_classes": settings.width or 0}
     sized: list[dict[str, Any]] = [{}]
     if fixed:  # each family spells "other sizes too" in its own way, and some have no way
         here = {"img_size": (up(size[0]), up(size[1]))}
@@ -236,6 +236,8 @@ def _own(settings: Encoder, channels: int, maps: bool) -> nn.Module:
             where="method.encoder.name",
             fix="choose a backbone of timm for segmentation (resnet18, convnext_atto, ...)",
         )
+    if settings.width:
+        raise _unfit(settings, "has no linear layer after its pooling, and width asks for one")
     return MmaVgg(channels)
 
 

@@ -1,15 +1,25 @@
-"""The projection heads of contrastive methods."""
+"""Heads on vectors: the one that answers, and the projection heads of contrastive methods."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from landweave.nn.config import Projection
+from landweave.nn.config import Head, Linear, Projection
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+
+def answering(settings: Head, *, width: int, classes: int) -> nn.Linear | nn.Sequential:
+    """The head from fused features (B `width`) to logits (B `classes`)."""
+    if isinstance(settings, Linear):
+        return nn.Linear(width, classes)
+    sizes = [width, *settings.layers]
+    inner = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*inner, nn.Linear(sizes[-1], classes))
 
 
 class ProjectionHead(nn.Module):

@@ -1,6 +1,6 @@
 """The whole network: cubes of several sensors in physical units in, logits out.
 
-    SceneModel   encoder a sensor -> features h -> fusion -> one linear layer        logits B K
+    SceneModel   encoder a sensor -> features h -> fusion -> head (linear, or MLP)   logits B K
                   └-> last map           └-> projection heads -> embeddings z         (contrastive methods)
     MapModel     encoder a sensor -> pyramids of maps -> fusion a stage -> decoder    logits B K H W
 
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from landweave.contract import Contract
 from landweave.errors import ConfigError, ContractError
 from landweave.nn.absent import MeanFeatures
-from landweave.nn.config import Decoder, Early, Encoder, Fusion, Projection
+from landweave.nn.config import Decoder, Early, Encoder, Fusion, Head, Linear, Projection
 from landweave.nn.decoders import MapHead, stages_of
 from landweave.nn.encoders import Form, StreamEncoder, dates_with_data, up
 from landweave.nn.fusion import FuseMaps, stack_sensors
-from landweave.nn.heads import ProjectionHead
+from landweave.nn.heads import ProjectionHead, answering
 from landweave.nn.vectors import fuse_vectors
 from landweave.nn.weights import load_each
 from landweave.sample import Batch, Image
@@ -183,6 +183,7 @@ class SceneModel(Model):
         encoder: the backbone of each sensor.
         fusion: how features of several sensors become one vector.
         classes: K.
+        head: from that vector to the classes; linear by default.
         heads: projection heads by name; each of them is one a sensor.
         maps: give `Outputs.maps` too.
 
@@ -197,6 +198,7 @@ class SceneModel(Model):
         fusion: Fusion,
         *,
         classes: int,
+        head: Head | None = None,
         heads: Mapping[str, Projection] | None = None,
         maps: bool = False,
     ) -> None:
@@ -204,7 +206,7 @@ class SceneModel(Model):
         widths = {n: e.widths[0] for n, e in self.by_name.items()}
         self.means = MeanFeatures(widths)
         self.fuse = fuse_vectors(fusion, widths, self.means)
-        self.head = nn.Linear(self.fuse.width, classes)
+        self.head = answering(head or Linear(), width=self.fuse.width, classes=classes)
         self.projections = _projections(heads or {}, widths)
 
     def forward(self, batch: Batch) -> Outputs:
