@@ -35,7 +35,7 @@ def write(folder: Path, text: str) -> Path:
 def refuse(folder: Path, text: str, *changes: str) -> str:
     raw, lines = read_yaml(write(folder, text))
     with pytest.raises(ConfigError) as caught:
-        parse(Whole, override(raw, changes), where="r.yaml", lines=lines)
+        parse(Whole, override(raw, changes), where="r.yaml", lines=lines, changes=changes)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
@@ -48,6 +48,63 @@ def test_a_misspelt_key_names_the_nearest_one_and_its_line(tmp_path: Path) -> No
 def test_a_misspelt_override_is_refused_too(tmp_path: Path) -> None:
     text = refuse(tmp_path, "name: a\npart: {kind: near}\n", "part.batchsize=3")
     assert text.startswith("unknown key `part.batchsize`, did you mean `batch_size`?")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["rate=fast"], "(change `rate=fast`)"),
+        (["part.batch_size=x", "part.batch_size=y"], "(change `part.batch_size=y`)"),  # the last one counts
+        (["part.kind=neer"], "(change `part.kind=neer`)"),
+        (["part=3"], "(change `part=3`)"),
+        (["part.batch=3"], "(change `part.batch=3`)"),
+    ],
+)
+def test_a_fault_of_a_change_names_the_change_and_no_line_of_the_file(
+    tmp_path: Path, changes: list[str], told: str
+) -> None:
+    text = refuse(tmp_path, "name: a\npart: {kind: near, batch_size: 1}\nrate: 1\n", *changes)
+    assert text.endswith(told)
+    assert "r.yaml" not in text
+
+
+def test_a_fault_beside_a_change_keeps_its_line(tmp_path: Path) -> None:
+    text = refuse(tmp_path, "name: a\npart: {kind: near, batch_size: x}\n", "part.kind=near", "rate=2")
+    assert text == "`part.batch_size`: a whole number is needed, and this is `x` (r.yaml:2)"
+
+
+class Bounds(Config):
+    share: float = Field(0.5, gt=0, le=1)
+    count: int = 1
+    on: bool = True
+    pair: tuple[str, ...] = Field(("a", "b"), min_length=2)
+    word: str = ""
+    how: Literal["mean", "attention"] = "mean"
+    part: Near = Near()
+    table: dict[str, int] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("share", 0, "it is `0`, and must be above 0"),
+        ("share", 1.5, "it is `1.5`, and must be at most 1"),
+        ("share", "much", "a number is needed, and this is `much`"),
+        ("count", 2.5, "a whole number is needed, and this is `2.5`"),
+        ("count", None, "a whole number is needed, and this is `null`"),
+        ("on", "perhaps", "true or false is needed, and this is `perhaps`"),
+        ("pair", ["a"], "at least 2 entries are needed, and `[a]` has 1"),
+        ("pair", "a", "a list such as [a, b] is needed, and this is `a`"),
+        ("word", [1], "text is needed, and this is `[1]`"),
+        ("how", "attenton", "`attenton` is unknown, did you mean `attention`?; one of mean, attention"),
+        ("part", 3, "settings (`key: value`) are needed, and this is `3`"),
+        ("table", [1], "settings (`key: value`) are needed, and this is `[1]`"),
+    ],
+)
+def test_faults_are_told_in_plain_words(key: str, value: object, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Bounds, {key: value})
+    assert str(caught.value) == f"`{key}`: {told}"
 
 
 def test_every_fault_has_a_line_of_its_own(tmp_path: Path) -> None:

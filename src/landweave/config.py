@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from landweave.errors import ConfigError, did_you_mean, listed
 
@@ -124,24 +125,44 @@ def _copy(raw: Any) -> Any:
     return [_copy(v) for v in raw] if isinstance(raw, list) else raw
 
 
-def parse(model: type[Model], raw: Mapping[str, Any], *, where: str = "", lines: Lines | None = None) -> Model:
+def parse(
+    model: type[Model],
+    raw: Mapping[str, Any],
+    *,
+    where: str = "",
+    lines: Lines | None = None,
+    changes: Sequence[str] = (),
+) -> Model:
     """Validate settings.
 
+    Args:
+        model: what they must be.
+        raw: plain data, with `changes` applied (see `override`).
+        where: the file that they stand in.
+        lines: where in it each key stands.
+        changes: the `a.b=c` texts; a fault of one is told with it, not with a line of the file that it changed.
+
     Raises:
-        ConfigError: every fault on a line of its own (at most 6), with file:line, key, and the nearest known key.
+        ConfigError: every fault on a line of its own (at most 6), with file:line or the change, and the nearest known
+            key.
     """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        faults = [_fault(model, e, where, lines or {}) for e in error.errors()]
+        faults = [_fault(model, e, where, lines or {}, changes) for e in error.errors()]
         more = [f"... and {len(faults) - 6} more"] if len(faults) > 6 else []
         raise ConfigError("\n".join([*faults[:6], *more])) from None
 
 
-def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines) -> str:
+def fault_at(keys: Sequence[str | int], what: str) -> ValidationError:
+    """What a validator raises, where the fault is not in the field itself but further in, at `keys` below it."""
+    error = PydanticCustomError("fault", "{what}", {"what": what})
+    return ValidationError.from_exception_data("fault", [InitErrorDetails(type=error, loc=tuple(keys), input=None)])
+
+
+def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines, changes: Sequence[str]) -> str:
     keys, holder, kinds = _real_path(model, tuple(error["loc"]))
-    line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
-    at = f" ({where}{f':{line}' if line else ''})" if where else ""
+    at = _stands(keys, where, lines, changes)
     name = ".".join(map(str, keys))
     if error["type"] == "extra_forbidden":
         known = list(holder.model_fields) if holder else []
@@ -155,8 +176,72 @@ def _fault(model: type[BaseModel], error: Any, where: str, lines: Lines) -> str:
         options = [t.strip().strip("'") for t in expected.split(",")] if expected else []
         hint = did_you_mean(tag, options) if tag else ""
         what = f"`{name}.kind` = `{tag}` is unknown{hint}" if tag else f"`{name}.kind` is needed"
+        at = _stands((*keys, "kind"), where, lines, changes)
         return f"{what}; one of {listed(options or kinds, 20)}{at}"
-    return f"`{name}`: {error['msg'].removeprefix('Value error, ')}{at}"
+    return f"`{name}`: {_plain(error)}{at}"
+
+
+def _stands(keys: tuple[str | int, ...], where: str, lines: Lines, changes: Sequence[str]) -> str:
+    """Where a fault stands: in the change that set it, else in a line of the file, which a change may have touched."""
+    line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), None)
+    file = f"{where}{f':{line}' if line else ''}" if where else ""
+    name = tuple(map(str, keys))
+    touched = ""
+    for change in reversed(changes):  # the last one counts
+        path = tuple(change.partition("=")[0].split("."))
+        if name[: len(path)] == path:
+            return f" (change `{change}`)"
+        if path[: len(name)] == name:
+            touched = touched or f"change `{change}`"
+    told = ", ".join(t for t in (file, touched) if t)
+    return f" ({told})" if told else ""
+
+
+_NEEDED = {
+    "int": "a whole number is needed",
+    "float": "a number is needed",
+    "finite": "a finite number is needed",
+    "bool": "true or false is needed",
+    "string": "text is needed",
+    "tuple": "a list such as [a, b] is needed",
+    "list": "a list such as [a, b] is needed",
+    "dict": "settings (`key: value`) are needed",
+    "model": "settings (`key: value`) are needed",
+}
+"""The first word of a pydantic type of error -> what a person is told."""
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def _plain(error: Any) -> str:
+    """The words of a person for what pydantic found; its own where we have none."""
+    kind, context, given = str(error["type"]), error.get("ctx", {}), _shown(error["input"])
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"it is {given}, and must be {words} {context[key]:g}"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"{bound} entries are needed, and {given} has {context['actual_length']}"
+    if kind == "literal_error":
+        options = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{given} is unknown{did_you_mean(str(error['input']), options)}; one of {listed(options, 20)}"
+    if needed := _NEEDED.get(kind.split("_", maxsplit=1)[0]):
+        return f"{needed}, and this is {given}"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _shown(value: Any) -> str:
+    """A value as it would be typed, cut short."""
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    except yaml.YAMLError:  # a default of the code, which nobody has typed
+        text = str(value)
+    text = text.strip().removesuffix("...").strip()
+    return f"`{text if len(text) <= 40 else text[:37] + '...'}`"
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:

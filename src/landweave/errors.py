@@ -54,11 +54,18 @@ class RunError(LandweaveError, RuntimeError):
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return `", did you mean `x`?"` for the nearest known word, or an empty string."""
-    import difflib
+    """Return `", did you mean `x`?"` for the nearest known word, or an empty string.
 
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6) or [k for k in known if k.lower() == word.lower()]
-    return f", did you mean `{near[0]}`?" if near else ""
+    Of words that are equally near, the one that begins most alike: `lcnet_05` is `lcnet_050`, not `lcnet_075`.
+    """
+    import difflib
+    from os.path import commonprefix
+
+    def alike(other: str) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, other, word).ratio(), len(commonprefix([other, word]))
+
+    near = difflib.get_close_matches(word, known, n=5, cutoff=0.6) or [k for k in known if k.lower() == word.lower()]
+    return f", did you mean `{max(near, key=alike)}`?" if near else ""
 
 
 def listed(words: Sequence[str], most: int = 12) -> str:

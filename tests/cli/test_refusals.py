@@ -110,7 +110,7 @@ def test_a_misspelt_key(table: Path) -> None:
 
 def test_a_term_of_a_view_that_is_not_there(table: Path) -> None:
     words = ("train", "mosaic-1", "data.kind=table", f"data.path={table}", "method.terms.intra.views=[a, bb]")
-    names = ("term `intra` looks at view `bb`", "did you mean `b`", "mosaic-1.yaml:", "`views`")
+    names = ("term `intra` looks at view `bb`", "did you mean `b`", f"change `{words[-1]}`", "`views`")
     refuse(*words, "--out", table.parent / "run", names=names, code=2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def loss_of(method: Contrast, batch: Batch, sizes: dict[str, tuple[int, int]] = 
         ("mosaic-1", ["method.views.b.blurr=1"], "unknown key `method.views.b.blurr`, did you mean `blur`"),
         ("mosaic-1", ["method.terms={}"], "no term has a weight"),
         ("mosaic-1", ["method.terms.supervised.weight=0"], "no term of the method learns to classify"),
-        ("mosaic-2", ["method.fusion.kind=early"], "term `inter` compares sensors"),
+        ("mosaic-2", ["method.fusion.kind=early"], "`method.terms.inter`: it compares sensors"),
         ("d-simclr", ["pretrain.method.encoder.name=resnet18"], "name resnet18 and resnet50; leave one out"),
         ("intra-simclr", ["pretrain.method.fusion.kind=mean", "method.fusion.kind=early"], "fusion.kind=early"),
         ("mosaic-1", ["classifier=false"], "`classifier`: false is for a pretraining"),
@@ -57,6 +58,20 @@ def test_what_does_not_fit_together_is_refused_when_it_is_read(name: str, change
         recipe(name, changes)
     assert says in str(error.value)
     assert len(str(error.value).splitlines()) <= 10
+
+
+def test_a_wrong_view_or_head_names_the_line_of_its_own_term(tmp_path: Path) -> None:
+    lines = ["method:", "  kind: contrast", "  terms:", "    supervised: {kind: supervised}", "    one:"]
+    lines += ["      kind: intra", "      views: [a, c]", "      head: man"]
+    file = tmp_path / "r.yaml"
+    for wrong in ("views", "head"):
+        kept = [text for text in lines if wrong in text or not text.startswith(("      views", "      head"))]
+        file.write_text("\n".join(kept))
+        with pytest.raises(ConfigError) as error:
+            recipe(file)
+        at = 1 + next(i for i, text in enumerate(kept) if f"{wrong}:" in text)
+        assert f"`method.terms.one.{wrong}`: term `one` looks at" in str(error.value)
+        assert f"(r.yaml:{at})" in str(error.value).replace(str(file), "r.yaml")
 
 
 def test_a_term_refuses_sensors_that_are_not_there() -> None:

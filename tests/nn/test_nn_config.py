@@ -20,6 +20,8 @@ def test_unknown_backbone_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"unknown backbone `resnet8`, did you mean `resnet18`") as caught:
         parse(Encoder, {"name": "resnet8"}, where="r.yaml")
     assert len(str(caught.value).splitlines()) < 10
+    with pytest.raises(ConfigError, match="did you mean `lcnet_050`"):  # lcnet_075 has as many letters in common
+        parse(Encoder, {"name": "lcnet_05"})
     assert Encoder(name="mma-vgg").name == "mma-vgg"
     with pytest.raises(ConfigError, match="did you mean `mma-vgg`"):
         parse(Encoder, {"name": "mma_vgg"}, where="r.yaml")

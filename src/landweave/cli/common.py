@@ -101,4 +101,4 @@ def data_of(first: str, changes: Sequence[str] | None) -> Any:
     else:
         raw, where, lines = raw_recipe(first)
     raw = {"data": override(raw, changes).get("data", {})}
-    return parse(DataOnly, raw, where=where, lines=lines).data
+    return parse(DataOnly, raw, where=where, lines=lines, changes=changes).data

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
+from landweave.config import fault_at
 from landweave.contract import Contract
 from landweave.errors import did_you_mean, listed
 from landweave.legends import Legend
@@ -84,12 +85,12 @@ class Contrast(MethodConfig):
             raise ValueError("no term has a weight; a method needs at least one")
         for name, term in terms.items():
             for view in term.views:
-                _known(view, info.data.get("views"), f"term `{name}` looks at view", "views")
+                _known(view, info.data.get("views"), (name, "views"), f"term `{name}` looks at view", "views")
             head = getattr(term, "head", None)
             if head is not None:
-                _known(head, info.data.get("heads"), f"term `{name}` looks at head", "heads")
+                _known(head, info.data.get("heads"), (name, "head"), f"term `{name}` looks at head", "heads")
             if term.between and term.weight and getattr(info.data.get("fusion"), "kind", "") == "early":
-                raise ValueError(f"term `{name}` compares sensors, and fusion.kind=early makes one image of them")
+                raise fault_at([name], "it compares sensors, and fusion.kind=early makes one image of them")
         return terms
 
     @property
@@ -196,10 +197,10 @@ class Contrast(MethodConfig):
         return {n: augment(cubes, self.views[n], (*key, order.index(n))) for n in order if n in named}
 
 
-def _known(name: str, known: Mapping[str, Any] | None, what: str, field: str) -> None:
+def _known(name: str, known: Mapping[str, Any] | None, at: Sequence[str], what: str, field: str) -> None:
     if known is not None and name not in known:
         there = listed(list(known)) or "none"
-        raise ValueError(f"{what} `{name}`{did_you_mean(name, list(known))}; in `{field}` there are {there}")
+        raise fault_at(at, f"{what} `{name}`{did_you_mean(name, list(known))}; in `{field}` there are {there}")
 
 
 def _log_scales(model: Model) -> dict[str, Tensor]:

@@ -156,7 +156,7 @@ def _experiment(
     raw["seed"] = seed
     raw["data"] |= {"path": data["path"], "fraction": share, "seed": seed}
     try:
-        return parse(Experiment, raw, where=where, lines=lines)
+        return parse(Experiment, raw, where=where, lines=lines, changes=fitting)
     except ConfigError as error:
         raise ConfigError(error.what, where=f"{protocol.name}: {row.name}", fix=error.fix) from None
 

@@ -60,7 +60,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     if split not in ALL_SPLITS:
         hint = did_you_mean(split, ALL_SPLITS)
         raise ConfigError(f"no split `{split}`{hint}", fix=f"use one of {', '.join(ALL_SPLITS)}")
-    settings = parse(Experiment, override(run.experiment, changes))
+    settings = parse(Experiment, override(run.experiment, changes), changes=changes)
     if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
         settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
     dataset, task = open_data(settings)

@@ -157,7 +157,7 @@ def recipe(name: str | Path, changes: Sequence[str] = ()) -> Experiment:
         ConfigError: unknown recipe, or a fault in the file or the changes, with file:line and the nearest known key.
     """
     raw, where, lines = raw_recipe(name)
-    return parse(Experiment, override(raw, changes), where=where, lines=lines)
+    return parse(Experiment, override(raw, changes), where=where, lines=lines, changes=changes)
 
 
 def raw_recipe(name: str | Path) -> tuple[dict[str, Any], str, Any]:
