@@ -59,10 +59,11 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     Of words that are equally near, the one that begins most alike: `lcnet_05` is `lcnet_050`, not `lcnet_075`.
     """
     import difflib
-    from os.path import commonprefix
+    from itertools import takewhile
 
     def alike(other: str) -> tuple[float, int]:
-        return difflib.SequenceMatcher(None, other, word).ratio(), len(commonprefix([other, word]))
+        begins = takewhile(lambda pair: pair[0] == pair[1], zip(other, word, strict=False))
+        return difflib.SequenceMatcher(None, other, word).ratio(), len(list(begins))
 
     near = difflib.get_close_matches(word, known, n=5, cutoff=0.6) or [k for k in known if k.lower() == word.lower()]
     return f", did you mean `{max(near, key=alike)}`?" if near else ""
