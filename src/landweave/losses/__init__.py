@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from landweave.losses.dense import dense_alignment as dense_alignment
     from landweave.losses.keys import mul_sup_con_keys as mul_sup_con_keys
     from landweave.losses.keys import sup_con_keys as sup_con_keys
+    from landweave.losses.match import cosine as cosine
+    from landweave.losses.match import mse as mse
+    from landweave.losses.match import multi_clip as multi_clip
     from landweave.losses.processes import gather as gather
     from landweave.losses.rows import row_lse as row_lse
     from landweave.losses.soft import soft_con as soft_con
@@ -36,6 +39,9 @@ _HOME = {
     "sup_con_keys": "keys",
     "soft_con": "soft",
     "dense_alignment": "dense",
+    "mse": "match",
+    "cosine": "match",
+    "multi_clip": "match",
     "row_lse": "rows",
     "gather": "processes",
     "cross_entropy": "supervised",
@@ -44,7 +50,7 @@ _HOME = {
 }
 __all__ = [  # noqa: RUF022  (grouped as in the files)
     "nt_xent", "inter_cross", "clip", "Contrast", "sup_con", "mul_sup_con", "mul_sup_con_keys", "sup_con_keys",
-    "soft_con", "dense_alignment", "row_lse", "gather",
+    "soft_con", "dense_alignment", "mse", "cosine", "multi_clip", "row_lse", "gather",
     "cross_entropy", "binary_cross_entropy", "supervised_loss",
 ]  # fmt: skip
 
