@@ -1,6 +1,7 @@
-"""A batch as read -> one cube a sensor (`cubes`) -> views of it (`augment`) -> centred values (`normalise`).
+"""A batch as read -> one cube a sensor (`cubes`) -> views of it (`augment`) -> faults in them (`spoil`) -> centred
+values (`normalise`).
 
-Each takes a `Batch` and gives another. `Augment` is loaded without torch, so that recipes may hold it.
+Each takes a `Batch` and gives another. `Augment` and `Faults` are loaded without torch, so that recipes may hold them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from landweave.transforms.augment import CONTRASTIVE, Augment, augment
+from landweave.transforms.faults import Faults, named, spoil
 
 if TYPE_CHECKING:
     from landweave.transforms.cube import cubes as cubes
@@ -15,7 +17,18 @@ if TYPE_CHECKING:
     from landweave.transforms.resampling import resample as resample
     from landweave.transforms.resampling import to_common as to_common
 
-__all__ = ["CONTRASTIVE", "Augment", "augment", "cubes", "normalise", "resample", "to_common"]
+__all__ = [
+    "CONTRASTIVE",
+    "Augment",
+    "Faults",
+    "augment",
+    "cubes",
+    "named",
+    "normalise",
+    "resample",
+    "spoil",
+    "to_common",
+]
 
 
 _HOME = {"cubes": "cube", "normalise": "normalisation", "resample": "resampling", "to_common": "resampling"}

@@ -1,0 +1,62 @@
+"""Where in an image a fault lies: pixels drawn on native grids, lines of detectors, clouds. Arrays of booleans."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landweave.transforms.faults.settings import DeadColumns, Stripes
+
+Mask = NDArray[np.bool_]
+Size = tuple[int, int]
+
+
+def pixels(rng: np.random.Generator, size: tuple[int, int, int], *, ratio: float, block: int) -> Mask:
+    """T H W: each block of `block` x `block` pixels by itself with chance `ratio`; cut off below and to the right.
+
+    A greater ratio keeps what a smaller one has.
+    """
+    T, H, W = size
+    coarse = rng.random((T, -(-H // block), -(-W // block)), np.float32) < ratio
+    return coarse if block == 1 else coarse.repeat(block, 1).repeat(block, 2)[:, :H, :W]
+
+
+def stripes(rng: np.random.Generator, size: Size, settings: Stripes, block: int) -> tuple[Mask, NDArray[np.float32]]:
+    """H W: whether a pixel is of a stripe, and the factor of its line, 1 between stripes.
+
+    Lines are as wide as `block` pixels. Where they begin is drawn, and for each line whether it is bright or dark.
+    """
+    H, W = size if settings.axis == "rows" else size[::-1]
+    across, along = np.arange(H)[:, None] // block, np.arange(W)[None] / block
+    line = across + np.floor(settings.slope * along).astype(int) + int(rng.integers(settings.period))
+    first = int(line.min())
+    signs = 2 * rng.integers(0, 2, int(line.max()) - first + 1) - 1
+    struck = line % settings.period < settings.width
+    factor = np.where(struck, 1 + settings.strength * signs[line - first], 1).astype(np.float32)
+    return (struck, factor) if settings.axis == "rows" else (struck.T, factor.T)
+
+
+def dead_columns(rng: np.random.Generator, size: Size, settings: DeadColumns, block: int) -> Mask:
+    """H W: whole native columns (or rows) drawn by themselves."""
+    n = size[1] if settings.axis == "columns" else size[0]
+    dead = (rng.random(-(-n // block)) < settings.share).repeat(block)[:n]
+    return np.broadcast_to(dead[None] if settings.axis == "columns" else dead[:, None], size)
+
+
+def clouds(rng: np.random.Generator, size: Size, *, cover: float, scale: float) -> Mask:
+    """H W: the highest `round(cover * H * W)` pixels of a smooth random field.
+
+    White noise with the spectrum of a Matérn field of smoothness 2 and length `scale` times the longer side, made on
+    a larger area, since the borders of what a Fourier transform gives are those of a torus.
+    """
+    H, W = size
+    length = scale * max(H, W) / 4  # so that a cloud is about `scale` across: the field forgets over about 4 lengths
+    room = 2 * max(H, W)
+    k2 = np.fft.fftfreq(room)[:, None] ** 2 + np.fft.rfftfreq(room)[None] ** 2
+    shape = (1 + (2 * np.pi * length) ** 2 * k2) ** -1.5
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((room, room))) * shape, (room, room))[:H, :W]
+    found = np.zeros(H * W, bool)
+    count = round(cover * H * W)
+    if count:
+        found[np.argsort(field, axis=None)[-count:]] = True
+    return found.reshape(H, W)
