@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from landweave.cli import data, maps, reproduce, train
+from landweave.cli import data, faults, maps, reproduce, train
 from landweave.errors import LandweaveError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": train.evaluate,
     "map": maps.map_,
     "report": maps.report,
+    "matrix": faults.matrix,
     "reproduce": reproduce.reproduce,
     "recipes": train.recipes,
     "schema": train.schema,
