@@ -211,6 +211,10 @@ def test_another_experiment_is_not_overwritten(trained: Path, clean: Path) -> No
     assert (trained / "config.json").read_bytes() == before
 
 
+def test_a_folder_in_the_place_of_a_table_is_told_what_to_type(table: Path) -> None:
+    refuse("check", table.parent, names=(f"{table.parent}: a folder", f"fix: type {table} in its place"), code=2)
+
+
 def test_check_goes_on_and_names_every_fault(table: Path) -> None:
     spoil(table, "s1_9.tif", b"this is not an image\n")
     (table.parent / "s2_8.tif").unlink()

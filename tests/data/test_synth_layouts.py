@@ -13,8 +13,10 @@ from landweave.data.bigearthnet import BigEarthNetV2
 from landweave.data.dataset import Dataset
 from landweave.data.dfc2020 import DFC2020
 from landweave.data.eurosat import EuroSAT
+from landweave.data.layouts import meant
 from landweave.data.official import present, shares
 from landweave.data.sen12ms import SEN12MS
+from landweave.data.store import pack
 from landweave.data.synth import LAYOUTS, write
 from landweave.data.table import Table
 from landweave.errors import ConfigError
@@ -159,3 +161,25 @@ def test_progress_and_refusals(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 places"):
         write("eurosat", tmp_path / "b", places=0)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_each_layout_is_known_by_its_names(folders: dict[str, Path], layout: str, tmp_path: Path) -> None:
+    kind, folder = layout.removesuffix("-rgb"), folders[layout]
+    if layout == "table":
+        assert meant(folder.parent) == str(folder)
+        return
+    assert meant(folder) == f"data.kind={kind} data.path={folder}"
+    (tmp_path / "below").symlink_to(folder)
+    assert meant(tmp_path) == f"data.kind={kind} data.path={tmp_path / 'below'}"
+
+
+def test_stores_and_runs_are_known_and_other_folders_are_not(folders: dict[str, Path], tmp_path: Path) -> None:
+    store, run, other = (tmp_path / name for name in ("store", "run", "other"))
+    pack(EuroSAT(path=str(folders["eurosat"])).open(), store)
+    assert meant(store) == f"data.kind=pack data.path={store}"
+    for folder, file in ((run, "experiment.yaml"), (other, "S2.tif")):
+        folder.mkdir()
+        (folder / file).touch()
+    assert meant(run) == str(run / "experiment.yaml")
+    assert meant(other) == ""

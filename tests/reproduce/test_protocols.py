@@ -171,6 +171,7 @@ def test_faults_show_without_torch_and_so_do_audit_and_list(tmp_path: Path) -> N
         (["mosaic/table-7", *out], "unknown table `mosaic/table-7`, did you mean `mosaic/table-"),
         (["mosaic/table-1", *out], "add --data bigearthnet-v2=DIR"),
         (["mosaic/table-1", "--data", f"bigearthnet-v2={here}", *out], "neither BigEarthNet-S2"),
+        (["mosaic/table-1", "--data", f"bigearthnet-v2={here}/no", *out], "fix: set --data bigearthnet-v2=DIR to"),
         (["mosaic/table-1", "--data", f"sen12ms={here}", "--out", "/proc/x"], "cannot be written"),
         (["mosaic/table-1", "--data", f"sen12ms={here}", "--scale", "smok", *out], "did you mean `smoke`"),
         (["--audit", "mosaik"], "did you mean `mosaic`"),

@@ -99,6 +99,17 @@ def data_of(first: str, changes: Sequence[str] | None) -> Any:
     elif Path(first).suffix in (".parquet", ".csv", ".gpkg"):
         raw, where, lines = {"data": {"kind": "table", "path": first}}, "", None
     else:
+        if Path(first).is_dir():
+            raise _folder(Path(first))
         raw, where, lines = raw_recipe(first)
     raw = {"data": override(raw, changes).get("data", {})}
     return parse(DataOnly, raw, where=where, lines=lines, changes=changes).data
+
+
+def _folder(folder: Path) -> ConfigError:
+    """What to say to somebody who gives a folder of data where a recipe or a table is expected."""
+    from landweave.data.layouts import meant
+
+    typed = meant(folder)
+    fix = f"type {typed} in its place" if typed else "give data.kind=KIND data.path=DIR (docs/your-data.md), or a table"
+    return ConfigError("a folder, where a recipe or a table of places is expected", where=folder, fix=fix)

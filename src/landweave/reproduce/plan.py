@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from landweave.config import override, parse
 from landweave.data.dataset import DataConfig
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, LandweaveError
 from landweave.reproduce import fingerprint
 from landweave.reproduce.config import Protocol, Row, Scale, Source
 
@@ -164,7 +165,8 @@ def _experiment(
 def _look(protocol: Protocol, experiments: Mapping[str, Experiment]) -> None:
     """Open each dataset once, so that a wrong folder shows before anything is trained."""
     for name, experiment in experiments.items():
-        opened = experiment.data.open()
+        with _named(name):
+            opened = experiment.data.open()
         task = experiment.data.choose_task(opened)
         wanted, kind = protocol.datasets[name].label, opened.tasks[task].kind
         if wanted and kind != wanted:
@@ -175,6 +177,16 @@ def _look(protocol: Protocol, experiments: Mapping[str, Experiment]) -> None:
             )
         for split in ("train", "validation", protocol.split):
             opened.of_split(split)  # type: ignore[arg-type]  # names the splits that there are
+
+
+@contextmanager
+def _named(dataset: str) -> Iterator[None]:
+    """Errors speak of `--data DATASET=DIR`, which was typed, where readers speak of `data.path`, which was not."""
+    try:
+        yield
+    except LandweaveError as error:
+        what, fix = ((t or "").replace("data.path", f"--data {dataset}=DIR") for t in (error.what, error.fix))
+        raise type(error)(what, where=error.where, fix=fix or None) from None
 
 
 class _Marks:
