@@ -14,7 +14,7 @@ from landweave.contract import Contract
 from landweave.errors import ConfigError
 from landweave.nn.config import Concat, Encoder, Fusion
 from landweave.sample import Batch, LabelKind
-from landweave.transforms import Augment
+from landweave.transforms import Augment, Faults
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -52,6 +52,7 @@ class MethodConfig(Config):
     sensor_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a place's sensors hidden in training, never its last one"
     )
+    faults: Faults = Field(Faults(), description="what is wrong with the images that it learns from")
 
     @property
     def classifier(self) -> bool:
@@ -129,12 +130,20 @@ class MethodConfig(Config):
             logits = model.logits(cubes)
             return logits.sigmoid() if kind == "multilabel" else logits.softmax(1)
 
-    def _view(self, cubes: Batch, key: Sequence[int]) -> Batch:
-        """The batch with sensors dropped, augmented."""
+    def _view(self, cubes: Batch, key: Sequence[int], contract: Contract | None = None) -> Batch:
+        """The batch with sensors dropped, augmented, with faults."""
         from landweave.nn.fusion import drop_sensors
         from landweave.transforms import augment
 
-        return augment(drop_sensors(cubes, self.sensor_dropout, key), self.augment, (*key, 0))
+        seen = augment(drop_sensors(cubes, self.sensor_dropout, key), self.augment, (*key, 0))
+        return self._spoilt(seen, (*key, 0), contract)
+
+    def _spoilt(self, view: Batch, key: Sequence[int], contract: Contract | None = None) -> Batch:
+        """A view with faults; the contract knows the pixel size of its cubes, and so what a native pixel is."""
+        from landweave.transforms import spoil
+
+        metres = {n: row.metres for n, row in contract.streams.items()} if contract else None
+        return spoil(view, self.faults, key, metres=metres)
 
     def _require(self, task: Task, name: str) -> None:
         if task.kind not in self.kinds:

@@ -159,7 +159,7 @@ class Contrast(MethodConfig):
         """
         cubes, label = self._counted(cubes, task)
         logs = _log_scales(model)
-        outs = {name: model(view) for name, view in self._named_views(cubes, key).items()}
+        outs = {name: model(view) for name, view in self._named_views(cubes, key, model.contract).items()}
         found = weighted_sum(
             self.terms,
             Embedded({name: View.of(out) for name, out in outs.items()}, label, class_weights),
@@ -186,7 +186,7 @@ class Contrast(MethodConfig):
                 cubes = replace(cubes, images={n: im.unseen() for n, im in cubes.images.items()})
         return replace(cubes, labels={}), label
 
-    def _named_views(self, cubes: Batch, key: Sequence[int]) -> dict[str, Batch]:
+    def _named_views(self, cubes: Batch, key: Sequence[int], contract: Contract | None = None) -> dict[str, Batch]:
         """The views that terms look at; what one gets does not depend on which others there are."""
         from landweave.nn.fusion import drop_sensors
         from landweave.transforms import augment
@@ -194,7 +194,8 @@ class Contrast(MethodConfig):
         cubes = drop_sensors(cubes, self.sensor_dropout, key)
         named = {view for term in active(self.terms).values() for view in term.views}
         order = list(self.views)
-        return {n: augment(cubes, self.views[n], (*key, order.index(n))) for n in order if n in named}
+        keys = {name: (*key, order.index(name)) for name in order if name in named}
+        return {n: self._spoilt(augment(cubes, self.views[n], k), k, contract) for n, k in keys.items()}
 
 
 def _known(name: str, known: Mapping[str, Any] | None, at: Sequence[str], what: str, field: str) -> None:

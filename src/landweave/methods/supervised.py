@@ -56,6 +56,6 @@ class Supervised(MethodConfig):
         """`supervised` and `loss`, which are the same. See `MethodConfig.loss`."""
         from landweave.losses import supervised_loss
 
-        view = self._view(cubes, key)
+        view = self._view(cubes, key, model.contract)
         value = supervised_loss(model.logits(view), view.labels[task], weights=class_weights)
         return {"supervised": value, "loss": value}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landweave.errors import ConfigError
 from landweave.nn.config import OWN, Encoder
+from landweave.nn.fill import Levels, Show
 from landweave.nn.vgg import MmaVgg
 from landweave.sample import Image
 
@@ -33,17 +34,23 @@ class StreamEncoder(nn.Module):
     nothing is seen (padding, a wholly clouded image, an absent sensor) never enters the network, so neither its
     values nor its number can reach a batch norm. Where no date is seen the features are 0.
 
+    Where a value is not seen the network is shown what `settings.fill` says, whatever the reason: a fault, nodata, the
+    border of a crop that was cut too wide, and what `extent` or a backbone of fixed size adds to an image.
+
     Args:
-        settings: which backbone.
+        settings: which backbone, and what it is shown.
         bands: how many bands the images have.
         size: (H, W) of a training place; backbones with position embeddings are made for it.
         form: what to give.
+        levels: the statistics that images are normalised with; by default mean 0 and deviation 1.
 
     Raises:
         ConfigError: the backbone cannot give what is asked, or not for images so small.
     """
 
-    def __init__(self, settings: Encoder, *, bands: int, size: tuple[int, int], form: Form) -> None:
+    def __init__(
+        self, settings: Encoder, *, bands: int, size: tuple[int, int], form: Form, levels: Levels | None = None
+    ) -> None:
         super().__init__()
         self.settings, self.form = settings, form
         pyramid = form == "pyramid"
@@ -57,6 +64,7 @@ class StreamEncoder(nn.Module):
         if pyramid:
             self.widths = [0] * (DEPTH - len(self.widths)) + self.widths
         self.net.to(memory_format=torch.channels_last)  # convolutions run faster on it, and float32 results agree
+        self.show = Show(settings, levels or Levels((0.0,) * bands, (1.0,) * bands, (0.0,) * bands))
 
     @torch.no_grad()
     def _probe(self, size: tuple[int, int]) -> list[torch.Size]:
@@ -115,18 +123,29 @@ class StreamEncoder(nn.Module):
         """
         B, T = image.dates_seen.shape
         rows = dates_with_data(image).flatten()
-        x = image.data.float().flatten(0, 1)
+        x, beyond = self.show(image)
         if self.settings.band_mask:
             x = torch.cat([x, image.seen.flatten(0, 1).to(x)], 1)
-        if self.form == "pyramid":
-            x = lay_on(x, extent)
-        elif self.fixed:
-            x = F.pad(x, (0, up(x.shape[-1]) - x.shape[-1], 0, up(x.shape[-2]) - x.shape[-2]))
+            beyond = None if beyond is None else F.pad(beyond, (0, len(beyond)))
+        x = self._laid(x, extent, beyond)
         found = self._encode(x, rows)
         if T > 1:
             count = rows.view(B, T).sum(1).clamp(min=1)
             found = [f.float().view(B, T, *f.shape[1:]).sum(1) / count.view(B, *(1,) * (f.ndim - 1)) for f in found]
         return self._pyramid(found, (x.shape[-2], x.shape[-1])) if self.form == "pyramid" else found
+
+    def _laid(
+        self, x: Float[Tensor, "N C H W"], extent: tuple[float, float], beyond: Float[Tensor, " C"] | None
+    ) -> Float[Tensor, "N C H2 W2"]:
+        """Images in the size that the network needs, with a value a channel around them, or 0."""
+        if self.form != "pyramid" and not self.fixed:
+            return x
+        if beyond is not None:
+            edge = beyond[:, None, None]
+            return self._laid(x - edge, extent, None) + edge
+        if self.form == "pyramid":
+            return lay_on(x, extent)
+        return F.pad(x, (0, up(x.shape[-1]) - x.shape[-1], 0, up(x.shape[-2]) - x.shape[-2]))
 
     def _encode(self, x: Tensor, rows: Bool[Tensor, " N"]) -> list[Tensor]:
         """Encode the seen rows only, and put zeros at the others."""
@@ -140,7 +159,7 @@ class StreamEncoder(nn.Module):
         # but no statistic may move.
         training = self.net.training
         self.net.eval()
-        found = self._run(torch.zeros_like(x[:1]))
+        found = self._run(x[:1] * 0 if x.requires_grad else torch.zeros_like(x[:1]))
         self.net.train(training)
         return [(f * 0).expand(len(x), *f.shape[1:]) for f in found]
 

@@ -23,6 +23,7 @@ from landweave.nn.absent import MeanFeatures
 from landweave.nn.config import Decoder, Early, Encoder, Fusion, Head, Linear, Projection
 from landweave.nn.decoders import MapHead, stages_of
 from landweave.nn.encoders import Form, StreamEncoder, dates_with_data, up
+from landweave.nn.fill import Levels
 from landweave.nn.fusion import FuseMaps, stack_sensors
 from landweave.nn.heads import ProjectionHead, answering
 from landweave.nn.vectors import fuse_vectors
@@ -71,8 +72,12 @@ class Model(nn.Module, abc.ABC):
         self.frozen = False
         """Whether the encoders are held as they are."""
         self.encoders = nn.ModuleDict(
-            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form) for n in bands}
+            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form, levels=self._levels(n)) for n in bands}
         )
+
+    def _levels(self, name: str) -> Levels:
+        """The statistics of the bands that an encoder reads, in their order; early fusion stacks sensors by name."""
+        return Levels.of([self.contract.streams[n] for n in (self.sensors if name == EARLY else [name])])
 
     @property
     def by_name(self) -> dict[str, StreamEncoder]:
