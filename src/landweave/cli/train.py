@@ -75,16 +75,20 @@ def evaluate(
     absent: Annotated[
         Literal["mean", "zero"], typer.Option(help="What stands for a hidden sensor: its mean feature, or zeros.")
     ] = "mean",
+    faults: Annotated[
+        str, typer.Option(help="What is wrong with the images: missing:B02,B08@0.9, offset+1000, a YAML file, ...")
+    ] = "",
     json_: Json = "",
 ) -> None:
     """Score a run beside trivial predictors.
 
-    With --only, as if the other sensors had failed.
+    With --only, as if the other sensors had failed; with --faults, as if the images were faulty (docs/faults.md).
     """
     from landweave.run.evaluate import evaluate as score
     from landweave.run.evaluate import result_name, table
+    from landweave.transforms.faults import label, named
 
-    kept = list(only or ())
+    kept, wrong = list(only or ()), named(faults) if faults else None
     with bar("evaluate") as progress:
         result = score(
             run,
@@ -93,11 +97,14 @@ def evaluate(
             product=product,
             only=kept,
             absent=absent,
+            faults=wrong,
+            fault_name=label(faults),
             progress=progress,
         )
     for line in table(result):
         say(line, json_)
-    say(f"wrote {run}/{result_name(split, kept, absent)}\nnext: landweave report {run}", json_)
+    name = result_name(split, kept, absent, fault_name=result["fault_name"])
+    say(f"wrote {run}/{name}\nnext: landweave report {run}", json_)
     emit(result, json_)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from landweave.metrics.trivial import COUNTS
 from landweave.run.predict import Run, open_run
 from landweave.run.score import PLACE_SCORES, Scorer
 from landweave.sample import Batch
+from landweave.transforms.faults import LOOK, Faults, spoil
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None] | None
 Absent = Literal["mean", "zero"]
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, SET_ASIDE)
+FIXED = (0, LOOK)
+"""The key of the faults that a run is scored with: every run and reference, and every scoring, sees the same ones."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ def evaluate(
     product: str = "",
     only: Sequence[str] = (),
     absent: Absent = "mean",
+    faults: Faults | None = None,
+    fault_name: str = "",
     progress: Progress = None,
 ) -> dict[str, Any]:
     """Score a run on a split, and keep the result in its folder, in a file of the name `result_name(...)`.
@@ -105,10 +112,13 @@ def evaluate(
         absent: what stands for a hidden sensor in fusion that asks for something: its mean feature over the training
             places, or zeros (MoSAiC, table 4, "average" and "no"; that it means features, not images, is our
             reading). Fusion that leaves absent sensors out gives the same for both.
+        faults: what is wrong with the images, after sensors are hidden. The run and the references, which have learned
+            from images as they are, see the same faulty images, drawn by `FIXED` and the names of the places.
+        fault_name: what the result calls them; by default their settings, in short.
         progress: called with (places done, places in all).
 
     Raises:
-        ConfigError: no such split, or no such sensor.
+        ConfigError: no such split, no such sensor, or faults of a band that the run does not read.
         RunError: the run has no classifier, or is not one.
         DataError: the split is empty, or other faults of the data.
     """
@@ -117,6 +127,9 @@ def evaluate(
     run = open_run(folder)
     run.require_classifier()
     kept = seen_sensors(run, only)
+    if faults is not None:
+        faults.require({name: row.bands for name, row in run.contract.streams.items()})
+        fault_name = fault_name or ", ".join(faults.lines()) or "none"
     scene = reopen(run, split, changes)
     task = Task(run.kind, run.legend)
     references = _references(run, scene)
@@ -127,25 +140,36 @@ def evaluate(
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
     for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
-        batch = hide(batch, run.contract, kept)
+        batch = spoilt(hide(batch, run.contract, kept), run.contract, faults)
         found = _count(run, batch, scorers, references)
         for b, name in enumerate(batch.names):
             at = len(places)
             places.append(_place(name, located[scene.scored[at]], far[at], _alone(run, batch, found, b)))
         if progress:
             progress(len(places), len(scene.scored))
+    hidden = kept if only else ()
     result = _result(run, split, product, scorers, references, places) | {
-        "only": list(kept) if only else [],
+        "only": list(hidden),
         "absent": absent if only else "",
+        "faults": None if faults is None else faults.model_dump(mode="json"),
+        "fault_name": fault_name,
     }
-    write_json(Path(folder) / result_name(split, kept if only else (), absent), result)
+    write_json(Path(folder) / result_name(split, hidden, absent, fault_name=fault_name), result)
     return result
 
 
-def result_name(split: str, only: Sequence[str] = (), absent: str = "mean") -> str:
-    """`evaluation-test.json`, or with hidden sensors `evaluation-test-only-s2-l2a-mean.json`."""
+def result_name(split: str, only: Sequence[str] = (), absent: str = "mean", *, fault_name: str = "") -> str:
+    """`evaluation-test.json`; with hidden sensors `evaluation-test-only-s2-l2a-mean.json`; and with faults
+    `evaluation-test-faults-missing_B02,B08@0.9.json`, where what a file's name cannot have is a `_`."""
     hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
-    return f"evaluation-{split}{hidden}.json"
+    faulty = f"-faults-{_safe(fault_name)}" if fault_name else ""
+    return f"evaluation-{split}{hidden}{faulty}.json"
+
+
+def _safe(name: str) -> str:
+    """A name for a file, told from others by its hash where it is too long."""
+    safe = re.sub(r"[^A-Za-z0-9.,@+=-]+", "_", name)
+    return safe if len(safe) <= 120 else f"{safe[:110]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def seen_sensors(run: Run, only: Sequence[str]) -> tuple[str, ...]:
@@ -176,6 +200,16 @@ def hide(batch: Batch, contract: Contract, seen: Sequence[str]) -> Batch:
         return batch
     images = {s: im if any(r.accepts(s) for r in rows) else im.unseen() for s, im in batch.images.items()}
     return replace(batch, images=images)
+
+
+def spoilt(batch: Batch, contract: Contract, faults: Faults | None) -> Batch:
+    """A raw batch as cubes with faults, which `Run.predict` and the references read as well; as it is without any."""
+    if not faults:
+        return batch
+    from landweave.transforms import cubes
+
+    metres = {name: row.metres for name, row in contract.streams.items()}
+    return spoil(cubes(batch, contract), faults, FIXED, metres=metres)
 
 
 def _count(run: Run, batch: Batch, scorers: dict[str, Scorer], references: Sequence[Reference]) -> Tensor:
@@ -296,6 +330,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     yield f"{what}, split {result['split']}: {counts}"
     if result["only"]:
         yield f"only {', '.join(result['only'])} seen; the others stand as {_STANDS[result['absent']]}"
+    if result["fault_name"]:
+        yield f"with faults: {result['fault_name']}"
     yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
     for key in (k for k in result["scores"] if k not in COUNTS):
         cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]

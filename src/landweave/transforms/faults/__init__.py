@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from landweave.transforms.faults.schedules import LOOK, Constant, Gradual, Growing, Ratio, SizeSchedule, Staircase
-from landweave.transforms.faults.sets import SETS, named
+from landweave.transforms.faults.sets import SETS, label, named
 from landweave.transforms.faults.settings import (
     Absent,
     DeadColumns,
@@ -49,6 +49,7 @@ __all__ = [
     "Staircase",
     "Stripes",
     "Swap",
+    "label",
     "named",
     "spoil",
 ]

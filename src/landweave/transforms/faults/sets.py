@@ -46,6 +46,7 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Preset -> set as the paper labels it ("B2 B4 B8 B11", "none" first) -> the official names of its bands."""
 
+_FILES = (".yaml", ".yml")
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
 _SEVERITY: dict[str, Callable[[float], dict[str, Any]]] = {
     "missing": lambda v: {"ratio": v},
@@ -84,7 +85,7 @@ def named(text: str) -> Faults:
         ConfigError: it is none of these.
     """
     given = text.strip()
-    if given.endswith((".yaml", ".yml")):
+    if given.endswith(_FILES):
         raw, lines = read_yaml(given)
         return parse(Faults, raw, where=given, lines=lines)
     if "/" in given:
@@ -94,6 +95,12 @@ def named(text: str) -> Faults:
     else:
         fault = _of_kind(given)
     return parse(Faults, {"faults": [fault] if fault else []}, where=given)
+
+
+def label(text: str) -> str:
+    """What a result calls the faults that `named(text)` gives: the text, of a file its name without folders."""
+    given = text.strip()
+    return Path(given).stem if given.endswith(_FILES) else given
 
 
 _SIGNED = rf"[-+]?{_NUMBER}"
