@@ -13,8 +13,9 @@ A protocol of one's own is a YAML file, or a `Protocol` built in Python. Nothing
 from __future__ import annotations
 
 from landweave.reproduce.auditing import audit
-from landweave.reproduce.config import Metric, Protocol, Row, Scale, Source, protocol, protocols
+from landweave.reproduce.config import Protocol, Row, protocol, protocols
 from landweave.reproduce.engine import run_protocol
+from landweave.reproduce.shown import Metric, Scale, Source
 from landweave.reproduce.table import Table
 
 __all__ = ["Metric", "Protocol", "Row", "Scale", "Source", "Table", "audit", "protocol", "protocols", "run_protocol"]

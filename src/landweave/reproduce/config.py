@@ -16,29 +16,11 @@ from pydantic import Field, model_validator
 
 from landweave.config import Config, parse, read_yaml
 from landweave.errors import ConfigError, did_you_mean, listed
-from landweave.reproduce.published import Printed, paper, papers
+from landweave.reproduce.published import papers
+from landweave.reproduce.shown import Changes, Shown, Source
 
 if TYPE_CHECKING:
     from typing import Self
-
-Changes = tuple[str, ...]
-Runs = int | dict[float, int]
-"""How many runs: one number, or one a share of labels."""
-
-
-class Source(Config):
-    """A dataset of a protocol. `data` is a recipe's data section; its `path` comes from --data or stands here."""
-
-    data: dict[str, Any] = Field(description="kind, streams, ... as in a recipe")
-    label: Literal["", "class", "multilabel"] = Field("", description="the kind of label that is needed")
-    published: str = Field("", description="its name in the published table")
-    places: dict[str, int] = Field({}, description="places of the genuine archive by split, for the estimate of cost")
-    synth: str = Field("", description="the layout of `landweave synth` that stands in for it")
-
-    @property
-    def path(self) -> str:
-        """Where the data lie; empty where --data must say so."""
-        return str(self.data.get("path", ""))
 
 
 class Row(Config):
@@ -55,50 +37,15 @@ class Row(Config):
     published: str = Field("", description="its name in the published table; default: the name")
 
 
-class Metric(Config):
-    """A score by its name in `landweave evaluate`, and the published column it stands beside."""
-
-    score: str
-    published: str = ""
-
-
-class Scale(Config):
-    """What a scale changes."""
-
-    about: str = ""
-    runs: Runs | None = None
-    fractions: tuple[float, ...] | None = None
-    changes: Changes = ()
-    datasets: dict[str, Changes] = Field({}, description="more changes by dataset")
-    pack: bool = Field(False, description="pack the data below OUT first: many short runs read much faster")
-
-
-class Protocol(Config):
+class Protocol(Shown):
     """Methods x shares of labels x runs on some datasets, and the table that they make.
 
     Run i of every method has `seed=i` and `data.seed=i`: the same labelled places, so that methods are compared in
     pairs. `compare` names the methods that are set against all others.
     """
 
-    name: str
-    title: str = ""
-    paper: str = Field("", description="whose published figures stand beside ours")
-    table: str = Field("", description="which of its tables")
-    settings: tuple[str, ...] = Field((), description="which settings are the paper's and which are ours")
-    datasets: dict[str, Source]
     pretraining: dict[str, Source] = Field({}, description="datasets that first stages learn from")
     rows: tuple[Row, ...] = Field(min_length=1)
-    changes: Changes = ()
-    fractions: tuple[float, ...] = (1.0,)
-    runs: Runs = 4
-    first_seed: int = Field(0, ge=0)
-    split: str = "test"
-    metrics: tuple[Metric, ...] = ()
-    per_class: str = Field("", description="a score of single classes, each a column")
-    classes: dict[str, str] = Field({}, description="class -> published column; default: all, under their own names")
-    compare: tuple[str, ...] = ()
-    headline: tuple[str, ...] = Field((), description="scores whose paired differences the terminal shows")
-    scales: dict[str, Scale] = Field({"full": Scale()}, description="`full`, and smaller forms of it")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -121,51 +68,6 @@ class Protocol(Config):
             if not 0 < share <= 1:
                 raise ValueError(f"fractions: {share:g} is not a share of the labels; 0 < share <= 1")
         return self
-
-    def scale(self, name: str) -> Scale:
-        """The scale of that name.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        if name in self.scales:
-            return self.scales[name]
-        known = list(self.scales)
-        raise ConfigError(
-            f"no scale `{name}`{did_you_mean(name, known)}", where=self.name, fix=f"use one of {listed(known)}"
-        )
-
-    def shares(self, scale: Scale) -> dict[float, int]:
-        """Share of labels -> number of runs."""
-        runs = self.runs if scale.runs is None else scale.runs
-        found = {}
-        for share in scale.fractions or self.fractions:
-            count = runs if isinstance(runs, int) else runs.get(share)
-            if count is None or count < 1:
-                raise ConfigError(
-                    f"no number of runs for {share:g} of the labels", where=f"{self.name}: runs", fix=f"{share:g}: 4"
-                )
-            found[share] = count
-        return found
-
-    @property
-    def published(self) -> Printed | None:
-        """The published table, if there is one.
-
-        Raises:
-            ConfigError: no such paper or table.
-        """
-        if not self.paper:
-            return None
-        tables = paper(self.paper).tables
-        if self.table not in tables:
-            known = list(tables)
-            raise ConfigError(
-                f"{self.paper} has no table `{self.table}`{did_you_mean(self.table, known)}",
-                where=self.name,
-                fix=f"use one of {listed(known)}",
-            )
-        return tables[self.table]
 
 
 def protocols() -> dict[str, Path]:

@@ -12,7 +12,8 @@ from landweave.config import override, parse
 from landweave.data.dataset import DataConfig
 from landweave.errors import ConfigError, LandweaveError
 from landweave.reproduce import fingerprint
-from landweave.reproduce.config import Protocol, Row, Scale, Source
+from landweave.reproduce.config import Protocol, Row
+from landweave.reproduce.shown import Scale, Source
 
 if TYPE_CHECKING:
     from landweave.run.experiment import Experiment

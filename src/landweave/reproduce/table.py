@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from landweave.reproduce.config import Protocol
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
 from landweave.reproduce.plan import Planned
 from landweave.reproduce.published import Printed, plain
+from landweave.reproduce.shown import Shown
 
 Results = Mapping[str, Mapping[str, Any]]
 """fingerprint of a run -> its line of runs.jsonl."""
@@ -90,7 +90,7 @@ class Trivial:
 class Table:
     """Everything that a protocol gave. `ok` is False where a run failed."""
 
-    protocol: Protocol
+    protocol: Shown
     scale: str
     columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
@@ -158,7 +158,7 @@ def _is_at(one: Entry | Pair, dataset: str, fraction: float | None) -> bool:
 
 
 def table_of(
-    protocol: Protocol, scale: str, planned: Sequence[Planned], results: Results, notes: Sequence[str] = ()
+    protocol: Shown, scale: str, planned: Sequence[Planned], results: Results, notes: Sequence[str] = ()
 ) -> Table:
     """The table of the runs that are there."""
     done = {p: results[p.fingerprint] for p in planned if p.fingerprint in results}
@@ -179,7 +179,7 @@ def table_of(
     )
 
 
-def columns_of(protocol: Protocol, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
+def columns_of(protocol: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """The scores of a table: averaged ones, then those of single classes."""
     columns = [Column(m.score, published=m.published) for m in protocol.metrics]
     if not protocol.per_class:
@@ -204,7 +204,7 @@ def _trivials(columns: Sequence[Column], good: Mapping[Planned, Mapping[str, Any
 
 
 def _entries(
-    protocol: Protocol,
+    protocol: Shown,
     planned: Sequence[Planned],
     columns: Sequence[Column],
     good: Mapping[Planned, Mapping[str, Any]],
@@ -216,7 +216,7 @@ def _entries(
     cells = list(dict.fromkeys((p.dataset, p.fraction, p.row) for p in planned))
     for dataset, fraction, row in cells:
         mine = [p for p in planned if (p.dataset, p.fraction, p.row) == (dataset, fraction, row)]
-        named = protocol.datasets[dataset].published or dataset
+        named = protocol.printed_name(dataset)
         shares = len({f for _, f, _ in cells}) > 1
         for column in columns:
             found = {p.run: column.of_run(good[p]) for p in mine if p in good}
@@ -256,7 +256,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _pairs(protocol: Protocol, entries: Sequence[Entry]) -> Iterator[Pair]:
+def _pairs(protocol: Shown, entries: Sequence[Entry]) -> Iterator[Pair]:
     """Each method of `compare` against all others, on the runs that both have."""
     groups = dict.fromkeys((e.dataset, e.fraction, e.column) for e in entries)
     for dataset, fraction, column in groups:

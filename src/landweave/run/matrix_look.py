@@ -91,9 +91,10 @@ def look(
     faults.require({name: s.bands for name, s in contract.streams.items()})
     parts: list[list[tuple[Rows, NDArray[np.uint8] | None]]] = [[] for _ in runs]
     scorers = [Scorer(Task(r.kind, r.legend), scored=r.trained_classes) if r.classifier else None for r in runs]
+    metres = {name: s.metres for name, s in contract.streams.items()}
     done = 0
     for batch in places:
-        spoilt = spoil(cubes(batch, contract), faults, key)
+        spoilt = spoil(cubes(batch, contract), faults, key, metres=metres)
         for run, found, scorer in zip(runs, parts, scorers, strict=True):
             found.append(_forward(run, spoilt, scorer))
         done += len(batch)
