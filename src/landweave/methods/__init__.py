@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from landweave.methods.adapt import Adapt
 from landweave.methods.base import MethodConfig
 from landweave.methods.contrast import Contrast
 from landweave.methods.segment import Segment
 from landweave.methods.supervised import Supervised
 
-Method = Annotated[Supervised | Segment | Contrast, Field(discriminator="kind")]
+Method = Annotated[Supervised | Segment | Contrast | Adapt, Field(discriminator="kind")]
 """Any method, told by `kind`."""
 
-__all__ = ["Contrast", "Method", "MethodConfig", "Segment", "Supervised"]
+__all__ = ["Adapt", "Contrast", "Method", "MethodConfig", "Segment", "Supervised"]

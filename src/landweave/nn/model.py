@@ -10,9 +10,9 @@ A model holds its data contract and normalises by it, so that nobody can feed it
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ from landweave.transforms import normalise
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+Values = dict[str, Tensor]
+Marks = dict[str, Tensor]
+
 EARLY = "early"
 """The name under which the one encoder of early fusion stands, where otherwise a sensor's name does."""
 
@@ -54,10 +57,55 @@ class Outputs:
     maps: dict[str, Float[Tensor, "B C h w"]] = field(default_factory=dict)
 
 
+class Part(NamedTuple):
+    """Numbers of the places of a batch, and at which of them they mean anything."""
+
+    value: Float[Tensor, "B D *HW"]
+    seen: Bool[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a student may be matched on with its teacher.
+
+    `pooled` is the fused vector that a scene model's head reads; of a map model the spatial mean of the coarsest fused
+    map. `embeddings` are by projection head, then by sensor. `maps` are what a map model's decoder reads, by the
+    share of the pixels that they have (`4` is 1/4 a side), or the last map of each sensor of a scene model.
+    """
+
+    pooled: Part
+    embeddings: dict[str, dict[str, Part]]
+    maps: dict[str, Part]
+
+    @property
+    def parts(self) -> Iterator[Part]:
+        """All of them."""
+        yield self.pooled
+        for by_sensor in self.embeddings.values():
+            yield from by_sensor.values()
+        yield from self.maps.values()
+
+
+class Frozen:
+    """A model beside another, held as it is: none of its weights, of its state, and deaf to `train()` and `to()`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model.requires_grad_(False).eval()
+
+    def beside(self, model: Model) -> Model:
+        """The frozen model, in eval mode, on the device of the other."""
+        device = next(model.parameters()).device
+        if next(self._model.parameters()).device != device:
+            self._model = self._model.to(device)
+        return self._model
+
+
 class Model(nn.Module, abc.ABC):
     """What both kinds of model share. Weights are stored channels-last, which convolutions run faster on."""
 
     means: MeanFeatures
+    teacher: Frozen | None = None
+    """Who shows a student what to give; of methods that have one, in training only."""
 
     def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, form: Form) -> None:
         super().__init__()
@@ -98,6 +146,10 @@ class Model(nn.Module, abc.ABC):
     @abc.abstractmethod
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
         """Features by sensor (`early` for early fusion), without fusing them; 0 where the sensor is not seen."""
+
+    @abc.abstractmethod
+    def targets(self, batch: Batch) -> Targets:
+        """What stands right below the head or the decoder, float32, without running it."""
 
     def logits(self, batch: Batch) -> Float[Tensor, "B K *HW"]:
         """Logits, float32: B K, or B K H W on the grid of the sensor with the most pixels."""
@@ -180,6 +232,11 @@ def finest(images: Mapping[str, Image]) -> str:
     return max(names, key=lambda n: sizes[n])
 
 
+def any_of(seen: Marks) -> Bool[Tensor, " B"]:
+    """Places at which any sensor is seen."""
+    return torch.stack(list(seen.values())).any(0)
+
+
 class SceneModel(Model):
     """One answer a place: class scores B K from the fused features of the sensors.
 
@@ -216,16 +273,32 @@ class SceneModel(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """See `Model.forward`; logits are B K."""
+        seen, features, maps, fused = self._fused(batch)
+        return Outputs(self.head(fused).float(), features, seen, self._embeddings(features, seen), maps)
+
+    def targets(self, batch: Batch) -> Targets:
+        """See `Model.targets`."""
+        seen, features, maps, fused = self._fused(batch)
+        embeddings = self._embeddings(features, seen)
+        return Targets(
+            Part(fused.float(), any_of(seen)),
+            {head: {n: Part(z, seen[n]) for n, z in by_sensor.items()} for head, by_sensor in embeddings.items()},
+            {n: Part(f, seen[n]) for n, f in maps.items()},
+        )
+
+    def _fused(self, batch: Batch) -> tuple[Marks, Values, Values, Float[Tensor, "B D2"]]:
+        """What is seen, the features, the last maps (if the model gives them), and the fused vector."""
         images = self._images(batch)
         seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
         found = {n: [f.float() for f in e(images[n])] for n, e in self.by_name.items()}
         features = {n: f[0] for n, f in found.items()}
-        logits = self.head(self.fuse(features, seen)).float()
-        embeddings = {
+        return seen, features, {n: f[1] for n, f in found.items() if len(f) > 1}, self.fuse(features, seen)
+
+    def _embeddings(self, features: Values, seen: Marks) -> dict[str, Values]:
+        return {
             head: {n: project(features[n], seen[n]) for n, project in by_sensor.items()}
             for head, by_sensor in self._heads.items()
         }
-        return Outputs(logits, features, seen, embeddings, {n: f[1] for n, f in found.items() if len(f) > 1})
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
         """See `Model.features`."""
@@ -280,12 +353,28 @@ class MapModel(Model):
     def forward(self, batch: Batch) -> Outputs:
         """See `Model.forward`; logits are B K H W."""
         images = self._images(batch)
-        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
-        name = finest(images)
-        H, W = images[name].data.shape[-2:]
-        maps = self._maps(images)
-        logits = self.head(self.fuse(maps, seen, reference=name), (up(H), up(W)))[..., :H, :W]
+        H, W = images[finest(images)].data.shape[-2:]
+        seen, maps, fused = self._fused(images)
+        logits = self.head(fused, (up(H), up(W)))[..., :H, :W]
         return Outputs(logits, _spatial_means(maps), seen)
+
+    def targets(self, batch: Batch) -> Targets:
+        """See `Model.targets`."""
+        seen, _, fused = self._fused(self._images(batch))
+        where = any_of(seen)
+        maps = {name: Part(fused[i].float(), where) for name, i in self.read.items()}
+        return Targets(Part(fused[-1].float().mean((2, 3)), where), {}, maps)
+
+    @property
+    def read(self) -> dict[str, int]:
+        """The stages that the decoder reads, by name (`4`: 1/4 of the pixels a side), as places in a pyramid."""
+        return {str(2 ** (i + 1)): i for i in self.fuse.stages if self.fuse.widths[i]}
+
+    def _fused(self, images: Mapping[str, Image]) -> tuple[Marks, dict[str, list[Tensor]], list[Tensor]]:
+        """What is seen, the pyramid of each sensor, and the fused one."""
+        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
+        maps = self._maps(images)
+        return seen, maps, self.fuse(maps, seen, reference=finest(images))
 
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
         """See `Model.features`."""

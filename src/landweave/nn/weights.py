@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from landweave.errors import ContractError, RunError, listed
@@ -29,6 +30,52 @@ def load_each(encoders: Mapping[str, nn.Module], state: State, where: str) -> No
         _require_fit(name, encoder.state_dict(), given[name], where)
     for name, encoder in encoders.items():
         encoder.load_state_dict(dict(given[name]))
+
+
+def load_whole(model: nn.Module, state: State, where: str) -> None:
+    """Let a student begin with everything of its teacher, encoders, fusion and head, and give what its teacher gives.
+
+    The student may read where each band is seen (`band_mask`) though the teacher does not: its first convolution then
+    has zeros for those channels. It may have no projection heads of the teacher's, and a fill of its own.
+
+    Args:
+        model: the student, with random weights.
+        state: the teacher's whole `state_dict()`.
+        where: where it is from, for errors.
+
+    Raises:
+        RunError: anything else that is unlike.
+    """
+    own = model.state_dict()
+    lacking = [k for k in own if k not in state and not _around(k)]
+    spare = [k for k in state if k not in own and not _around(k) and not k.startswith("projections.")]
+    if lacking or spare:
+        what = f"its teacher has no `{lacking[0]}`" if lacking else f"it has no `{spare[0]}` of its teacher's"
+        raise RunError(
+            f"the student is another network: {what}",
+            where=where,
+            fix="leave method.encoder, fusion, head, heads and decoder out: the student then takes its teacher's",
+        )
+    model.load_state_dict({k: _widened(k, state[k], v, where) if k in state else v for k, v in own.items()})
+
+
+def _around(key: str) -> bool:
+    """Whether a weight of an encoder stands before its network, as a learned fill does."""
+    return key.startswith(PREFIX) and not key.removeprefix(PREFIX).partition(".")[2].startswith("net.")
+
+
+def _widened(key: str, given: Tensor, own: Tensor, where: str) -> Tensor:
+    """A first convolution with zeros for the channels that it reads besides; anything else as it is."""
+    if given.shape == own.shape:
+        return given
+    wide = given.ndim == 4 and own.shape == (given.shape[0], 2 * given.shape[1], *given.shape[2:])
+    if not (wide and key.startswith(PREFIX)):
+        raise RunError(
+            f"`{key}` is {tuple(given.shape)} there and {tuple(own.shape)} in the student",
+            where=where,
+            fix="leave method.encoder, fusion, head, heads and decoder out: the student then takes its teacher's",
+        )
+    return torch.cat([given, torch.zeros_like(given)], 1)
 
 
 def _by_sensor(state: State) -> dict[str, dict[str, Tensor]]:

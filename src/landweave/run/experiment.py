@@ -19,6 +19,9 @@ from landweave.data import Data
 from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.methods import Method
 
+CHECKPOINT = ".ckpt"
+"""How the name of a foreign checkpoint ends, where `start` otherwise names a run folder."""
+
 
 class Optim(Config):
     """AdamW with a warm-up and a cosine decay to zero."""
@@ -70,7 +73,10 @@ class Experiment(Config):
     optim: Optim = Optim()
     train: Train = Train()
     pretrain: Stage | None = Field(None, description="what is trained first, to begin with its encoders")
-    start: str = Field("", description="a finished run folder, to begin with its encoders (of all stages, the first)")
+    start: str = Field(
+        "",
+        description="what to begin with (of all stages, the first): a finished run folder, or a SatCLIP file .ckpt",
+    )
     classifier: bool = Field(True, description="false: a pretraining on its own, which ends with encoders only")
 
     @field_validator("pretrain")
@@ -109,6 +115,8 @@ class Experiment(Config):
         method, train = info.data.get("method"), info.data.get("train")
         if method is None or train is None:
             return classifier
+        if method.teacher:
+            return cls._with_a_teacher(classifier, info)
         if classifier and not method.classifier:
             raise ValueError(
                 "no term of the method learns to classify; add one of kind supervised, move the method to `pretrain`, "
@@ -118,6 +126,18 @@ class Experiment(Config):
             raise ValueError("false is for a pretraining, and the method learns to classify; leave it out")
         if not classifier and (train.monitor or train.class_weights != "none"):
             raise ValueError("a pretraining has no scores and no classes: leave train.monitor and class_weights out")
+        return classifier
+
+    @classmethod
+    def _with_a_teacher(cls, classifier: bool, info: ValidationInfo) -> bool:
+        """A student has the classifier of its teacher, which only its training can look up."""
+        train = info.data["train"]
+        if not (info.data.get("start") or info.data.get("pretrain")):
+            raise ValueError("the method has a teacher: give it, as start=RUN (or as the stage `pretrain`)")
+        if train.class_weights != "none":
+            raise ValueError("a student learns from its teacher, not from classes: leave train.class_weights out")
+        if not classifier and train.monitor:
+            raise ValueError("without a classifier there are no scores: leave train.monitor out")
         return classifier
 
     @property

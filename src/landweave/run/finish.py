@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def class_counts(material: Material) -> list[int]:
-    """How often each class occurs among the known training labels: places, or pixels of label maps."""
+    """How often each class occurs among the known training labels: places, or pixels of label maps.
+
+    Of a student, whose classifier is its teacher's, there.
+    """
+    if material.counts is not None:
+        return list(material.counts)
     dataset, K = material.dataset, len(material.kind.legend)
     counts = torch.zeros(K, dtype=torch.int64)
     for i in material.train:
@@ -62,7 +67,7 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
     with torch.inference_mode():
         means = _mean_features(experiment, material, model)
         model.set_mean_features(means)
-        scorer = _validated(experiment, material, model) if experiment.classifier else None
+        scorer = _validated(experiment, material, model) if experiment.classifier and material.scored else None
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())
     write_json(
@@ -91,9 +96,10 @@ def _batches(experiment: Experiment, material: Material, indices: Sequence[int])
 
 
 def _mean_features(experiment: Experiment, material: Material, model: Model) -> dict[str, Tensor]:
-    """The mean feature of each sensor over the labelled training places, or all where no classifier is learned."""
+    """The mean feature of each sensor over the labelled training places, or all where none needs a label."""
     places = material.dataset.places
-    some = [i for i in material.train if places[i].labelled or not experiment.classifier][:2000]
+    every = not (experiment.classifier and experiment.method.learns_labels)
+    some = [i for i in material.train if every or places[i].labelled][:2000]
     sums: dict[str, Tensor] = {}
     count: dict[str, Tensor] = {}
     device = next(model.parameters()).device

@@ -21,23 +21,23 @@ from torch import Tensor, nn
 
 from landweave.errors import RunError
 from landweave.files import write_text
+from landweave.methods.base import Start
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
 from landweave.run.material import Material
-from landweave.run.predict import Run
 from landweave.run.score import Scorer, monitor_of
-from landweave.run.start import load_start
 from landweave.run.state import whole_state
 from landweave.run.trainer import quiet, trainer_of
 from landweave.sample import Batch
 from landweave.transforms import cubes
+from landweave.transforms.faults import LOOK, spoil
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
 
 STATE = "state"
-LOOK = 2**31 - 1
-"""Stands for the epoch where a pretraining looks at its terms on validation places: the same draws each time."""
+FAULTY = "faulty."
+"""Stands before the validation scores on faulty images, of methods with faults: the same faults in each epoch."""
 
 Note = Callable[[str], None]
 """Where a line for the person goes."""
@@ -73,7 +73,7 @@ class Fitting(L.LightningModule):
         self.history: list[dict[str, Any]] = []
         self.scores: dict[str, float] = {}
         self.learned, self._looked = Means(), Means()
-        self._scorer: Scorer | None = None
+        self._scorers: dict[str, Scorer] = {}
 
     # ---- data: one pass is one list of batches, drawn from (seed, epoch)
     def train_dataloader(self) -> Any:
@@ -161,27 +161,30 @@ class Fitting(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Start to count."""
         self._looked = Means()
-        self._scorer = Scorer(self.material.kind) if self.experiment.classifier else None
+        answers = self.experiment.classifier and self.material.scored
+        seen = ("", *((FAULTY,) if self.experiment.method.faults else ()))
+        self._scorers = {name: Scorer(self.material.kind) for name in seen if answers}
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Count one batch; of a pretraining its terms, which are those of all processes."""
-        if self._scorer is None:
-            self._looked.add(self._terms(batch, LOOK))
-            return
-        label = batch.labels[self.material.task]
-        found = self.experiment.method.predict(
-            self.model, cubes(batch, self.material.contract), self.material.kind.kind
-        )
-        self._scorer.add(label, found.float().cpu())
+        """Count one batch; of a pretraining and of a student its terms, which are those of all processes."""
+        method, key = self.experiment.method, (self.experiment.seed, LOOK)
+        cube = cubes(batch, self.material.contract)
+        every = method.faults.model_copy(update={"complete": 0.0})
+        metres = {n: row.metres for n, row in self.material.contract.streams.items()}
+        if method.teacher or not self.experiment.classifier:
+            self._looked.add(method.look(self.model, cube, self.material.task, key=key))
+        for name, scorer in self._scorers.items():
+            shown = spoil(cube, every, key, metres=metres) if name else cube
+            found = method.predict(self.model, shown, self.material.kind.kind)
+            scorer.add(batch.labels[self.material.task], found.float().cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Add up over processes, and keep the scores of the epoch."""
-        if self._scorer is None:
-            self.scores = self._looked.values()
-            return
-        if self.trainer.world_size > 1:
-            self._scorer.add_up()
-        self.scores = self._scorer.scores()
+        self.scores = self._looked.values()
+        for name, scorer in self._scorers.items():
+            if self.trainer.world_size > 1:
+                scorer.add_up()
+            self.scores |= {name + key: value for key, value in scorer.scores().items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a resumed run must know beside weights and optimiser."""
@@ -239,20 +242,34 @@ class Keep(Callback):
         epochs, epoch = fitting.experiment.train.epochs, rows[0]["epoch"] + 1
         if sys.stderr.isatty() or (epoch % math.ceil(epochs / LINES) and epoch < epochs):
             return
-        watched = monitor_of(fitting.experiment.train.monitor, fitting.material.kind.kind)
+        watched = watched_of(fitting.experiment, fitting.material)
         told = [f"{r['split']} {k} {r[k]:.4g}" for r in rows for k in ("loss", watched) if k in r]
         self.note(f"{self.folder.name}: epoch {epoch} of {epochs}, {', '.join(told)}")
 
     def _value(self, fitting: Fitting) -> float | None:
-        """What picks the kept epoch; a pretraining has nothing of the kind, and keeps its last."""
-        if not fitting.experiment.classifier:
+        """What picks the kept epoch. A pretraining has nothing of the kind, and keeps its last; so does a student,
+        unless `train.monitor` names a score (Petcu 2024 keeps the last, section 4.1)."""
+        experiment = fitting.experiment
+        if not experiment.classifier or (experiment.method.teacher and not experiment.train.monitor):
             return None
-        name = monitor_of(fitting.experiment.train.monitor, fitting.material.kind.kind)
-        return fitting.scores.get(name, math.nan)
+        return fitting.scores.get(watched_of(experiment, fitting.material), math.nan)
+
+
+def watched_of(experiment: Experiment, material: Material) -> str:
+    """The validation score that picks the kept epoch: of faulty images where the method learns from such.
+
+    Raises:
+        ConfigError: `train.monitor` names none.
+    """
+    wanted = experiment.train.monitor
+    faulty = bool(experiment.method.faults) and (not wanted or wanted.startswith(FAULTY))
+    return (FAULTY if faulty else "") + monitor_of(
+        wanted.removeprefix(FAULTY) if faulty else wanted, material.kind.kind
+    )
 
 
 def fit(
-    experiment: Experiment, material: Material, folder: Path, *, start: Run | None = None, progress: bool, note: Note
+    experiment: Experiment, material: Material, folder: Path, *, start: Start | None = None, progress: bool, note: Note
 ) -> None:
     """Train in a claimed folder, going on from its training state if there is one, and finish it.
 
@@ -260,25 +277,29 @@ def fit(
         experiment: what to train.
         material: what `gather` gave.
         folder: the run folder.
-        start: a run to begin with the encoders of.
+        start: what the method begins with.
         progress: show a bar.
         note: told what a person wants to know.
     """
     from landweave.run import finish
 
     quiet()
+    watched_of(experiment, material)
+    if start is not None:
+        _ = start.model  # built before the seed is set, since it draws weights of its own
     torch.manual_seed(experiment.seed)
     model = experiment.method.build(material.contract, material.kind)
+    if start is not None:
+        experiment.method.attach(model, start)
     state = whole_state(folder / STATE)
-    if start is not None and state is None:
-        load_start(model, start)
     _describe(experiment, material, model, note)
     fitting = Fitting(experiment, material, model, finish.class_weights(experiment, material))
     trainer = trainer_of(experiment, folder, Keep(folder, note), progress)
     if state is not None:
         note(f"going on from the training state in {state}")
     elif start is not None:
-        note(f"beginning with the encoders of {start.folder}")
+        what = "the whole of" if experiment.method.teacher else "the encoders of"
+        note(f"beginning with {what} {start.folder}")
     trainer.fit(fitting, ckpt_path=str(state) if state else None, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -30,6 +30,10 @@ class Material:
     validation: tuple[int, ...]
     contract: Contract
     like: dict[str, Image]
+    counts: tuple[int, ...] | None = None
+    """How often each class occurred where the classifier was learned, if not here."""
+    scored: bool = True
+    """Whether the data have the label that the classifier answers."""
 
 
 def open_data(experiment: Experiment) -> tuple[Dataset, str]:

@@ -1,51 +1,118 @@
-"""Beginning with the encoders of another run: what must be alike, said before anything heavy is loaded."""
+"""Beginning with what was trained before: what must be alike, said before anything heavy is loaded."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from landweave.config import parse
 from landweave.contract import Contract
+from landweave.data.dataset import Task
 from landweave.errors import RunError, listed
-from landweave.run.experiment import Experiment
+from landweave.methods import MethodConfig
+from landweave.methods.base import Start
+from landweave.run.experiment import CHECKPOINT, Experiment
+from landweave.run.material import Material
 from landweave.run.predict import Run, open_run
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
 
+SHARED = ("encoder", "fusion", "head", "heads", "decoder")
+"""What a student takes from its teacher where its recipe does not say it."""
 
-def open_start(experiment: Experiment, contract: Contract, folder: Path) -> Run:
-    """Open the run whose encoders are taken, and compare it with what is to be trained.
 
-    Its images may have had other statistics: encoders read images normalised by those of the data at hand.
+@dataclass(frozen=True)
+class Foreign:
+    """The checkpoint of somebody else's encoder (SatCLIP), in the form of a model of ours. It has no classifier."""
+
+    folder: Path
+    """The file."""
+    method: MethodConfig
+    contract: Contract
+    task: Task
+    classifier: bool = False
+
+    @cached_property
+    def model(self) -> Model:
+        """A model with the encoder's weights, in eval mode."""
+        from landweave.nn.satclip import load_visual
+
+        plain = self.method.encoder.model_copy(update={"band_mask": False, "fill": "mean"})
+        model = self.method.model_copy(update={"encoder": plain}).build(self.contract, self.task)
+        load_visual(model, self.folder)
+        return model.eval()
+
+
+def inherited(experiment: Experiment) -> Experiment:
+    """An experiment whose method has what it does not say of itself from the run that teaches it.
+
+    Of methods without a teacher the experiment as it is. A run that was only pretrained teaches a pretraining.
+
+    Raises:
+        RunError: no such run.
+        ConfigError: settings that do not go together then.
+    """
+    method = experiment.method
+    if not method.teacher:
+        return experiment
+    if experiment.pretrain is not None:
+        theirs, classifier = experiment.pretrain.method, experiment.pretrain.method.classifier
+    elif experiment.start.endswith(CHECKPOINT):
+        theirs, classifier = None, False
+    else:
+        run = open_run(experiment.start)
+        theirs, classifier = run.settings.method, run.classifier
+    plain = experiment.model_dump(mode="json")
+    if theirs is not None:
+        plain["method"] |= _taken(method, theirs)
+    plain["classifier"] = experiment.classifier and classifier
+    return parse(Experiment, plain)
+
+
+def _taken(mine: MethodConfig, theirs: MethodConfig) -> dict[str, Any]:
+    """Settings of the teacher's method that the student's leaves open."""
+    given = theirs.model_dump(mode="json")
+    found = {key: given[key] for key in SHARED if key in given and key not in mine.model_fields_set}
+    if "encoder" not in found:
+        said = mine.encoder.model_dump(mode="json", include=mine.encoder.model_fields_set)
+        found["encoder"] = given["encoder"] | said
+    if "heads" in found:  # projection heads are trained only where a term looks at them
+        looked = {t.head for t in getattr(mine, "match", {}).values() if t.on == "projection" and t.weight}
+        found["heads"] = {n: h for n, h in found["heads"].items() if n in looked or "" in looked}
+    return found
+
+
+def open_start(experiment: Experiment, contract: Contract, folder: Path, task: Task) -> Start:
+    """Open what a training begins with, and compare it with what is to be trained.
+
+    A new method takes encoders, and reads images normalised by the statistics of the data at hand, whatever they were
+    there. A student takes everything, statistics included (`adopted`).
 
     Args:
         experiment: what is to be trained.
         contract: of its data.
-        folder: the finished run to begin with; sensors that only it has are left there.
+        folder: a finished run (of whose encoders those of sensors that are lacking here are left there), or the
+            checkpoint of a foreign encoder.
+        task: the label of its data.
 
     Raises:
         RunError: no such run, unfinished, or of other sensors, bands, backbone or kind of fusion.
+        ConfigError, ContractError: of a checkpoint, the same.
     """
+    if folder.suffix == CHECKPOINT:
+        from landweave.nn.satclip import require_fit
+
+        require_fit(experiment.method.encoder, contract, folder)
+        return Foreign(folder, experiment.method, contract, task)
     run = open_run(folder)
     mine, theirs = experiment.method, run.settings.method
-    unlike = [
-        f"{key} {value} there and {getattr(mine.encoder, key)} here"
-        for key, value in theirs.encoder
-        if value != getattr(mine.encoder, key)
-    ]
-    if unlike:
-        raise _unlike(
-            folder, f"its encoders differ: {'; '.join(unlike)}", "give method.encoder the settings of that run"
-        )
-    if (mine.fusion.kind == "early") != (theirs.fusion.kind == "early"):
-        raise _unlike(
-            folder,
-            f"fusion.kind is {theirs.fusion.kind} there and {mine.fusion.kind} here: one encoder for all, one a sensor",
-            "choose method.fusion.kind=early in both runs or in none",
-        )
+    _same_network(mine, theirs, folder)
     lacking = [name for name in contract.streams if name not in run.contract.streams]
-    if lacking or (mine.fusion.kind == "early" and set(contract.streams) != set(run.contract.streams)):
+    whole = mine.teacher or mine.fusion.kind == "early"
+    if lacking or (whole and set(contract.streams) != set(run.contract.streams)):
         what = f"it read {listed(sorted(run.contract.streams))}, and {listed(sorted(contract.streams))} are wanted here"
         raise _unlike(folder, what, "choose sensors of that run in data.streams")
     for name, stream in contract.streams.items():
@@ -59,16 +126,50 @@ def open_start(experiment: Experiment, contract: Contract, folder: Path) -> Run:
     return run
 
 
-def load_start(model: Model, run: Run) -> None:
-    """Give a new model the encoders of a run.
+def _same_network(mine: MethodConfig, theirs: MethodConfig, folder: Path) -> None:
+    """Refuse networks whose weights cannot be exchanged."""
+    free = () if not mine.teacher else ("fill",) if theirs.encoder.band_mask else ("fill", "band_mask")
+    unlike = [
+        f"{key} {value} there and {getattr(mine.encoder, key)} here"
+        for key, value in theirs.encoder
+        if value != getattr(mine.encoder, key) and key not in free
+    ]
+    if unlike:
+        raise _unlike(
+            folder, f"its encoders differ: {'; '.join(unlike)}", "give method.encoder the settings of that run"
+        )
+    if (mine.fusion.kind == "early") != (theirs.fusion.kind == "early"):
+        raise _unlike(
+            folder,
+            f"fusion.kind is {theirs.fusion.kind} there and {mine.fusion.kind} here: one encoder for all, one a sensor",
+            "choose method.fusion.kind=early in both runs or in none",
+        )
+    for key in ("fusion", "head", "decoder") if mine.teacher else ():
+        here, there = getattr(mine, key), getattr(theirs, key, None)
+        if here != there and not (key == "head" and there is None):
+            raise _unlike(
+                folder, f"method.{key} is another there", f"leave method.{key} out: the student takes its own"
+            )
 
-    Raises:
-        RunError: the weights do not fit.
+
+def adopted(material: Material, start: Start) -> Material:
+    """The material of a student: labels, class counts and statistics of its teacher.
+
+    So the student is the same function as its teacher, whatever images it is adapted on. Where the data have that
+    label too, validation scores the answers.
     """
-    from landweave.run import checkpoint
-
-    file = run.folder / "model.safetensors"
-    model.load_encoders(checkpoint.read_tensors(file), str(file))
+    if not isinstance(start, Run):
+        return replace(material, scored=False)
+    theirs = Task(start.kind, start.legend)
+    same = material.task and (theirs.kind, theirs.legend.names) == (material.kind.kind, material.kind.legend.names)
+    return replace(
+        material,
+        kind=theirs,
+        task=material.task if same else start.task,
+        contract=start.contract,
+        counts=tuple(start.config["class_counts"]),
+        scored=bool(same),
+    )
 
 
 def _unlike(folder: Path, what: str, fix: str) -> RunError:

@@ -13,7 +13,7 @@ from landweave.errors import RunError
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import Material, gather
-from landweave.run.start import open_start
+from landweave.run.start import adopted, inherited, open_start
 
 PRETRAIN = "pretrain"
 """The folder in a run folder in which its first stage is trained."""
@@ -35,6 +35,7 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
         RunError: another experiment's run stands in `out`.
         LandweaveError: anything wrong with the data.
     """
+    experiment = inherited(experiment)
     folder = Path(out)
     note = print if progress else _silent
     if _claim(experiment, folder, overwrite):
@@ -43,11 +44,15 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     material = gather(experiment, folder)  # faults of the data show before lightning has been loaded
     for doubt in (*implausible(material.contract), *_doubts(experiment, material)):
         note(f"warning: {doubt}")
+    experiment.method.faults.require({n: s.bands for n, s in material.contract.streams.items()})
     start = None
     if experiment.first is not None:
-        start = open_start(experiment, material.contract, _pretrained(experiment.first, material, folder, progress))
+        own = _pretrained(experiment.first, material, folder, progress)
+        start = open_start(experiment, material.contract, own, material.kind)
     elif experiment.start:
-        start = open_start(experiment, material.contract, Path(experiment.start))
+        start = open_start(experiment, material.contract, Path(experiment.start), material.kind)
+    if start is not None and experiment.method.teacher:
+        material = adopted(material, start)
     from landweave.run.fit import fit
 
     fit(experiment, material, folder, start=start, progress=progress, note=note)
