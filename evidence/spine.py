@@ -94,7 +94,7 @@ def terramind(scratch: Path) -> dict[str, Any]:
     landweave("train", "segment", *data, "--out", run)
     landweave("evaluate", run, "--product", PRODUCT)
     out = run / "map.tif"
-    landweave("map", run, *_images(TEST_TILE), "--offset", "s2-l2a=-1000", "--out", out)
+    landweave("map", run, *_images(TEST_TILE), "--offset", "s2-l2a=-1000", "--out", out, "--overwrite")
     landweave("report", run)
     found = json.loads((run / "evaluation-test.json").read_text())
     rows = {"this run": found["scores"], **{k: v["scores"] for k, v in found["references"].items()}}

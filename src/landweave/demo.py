@@ -84,8 +84,10 @@ def run_demo(
     images = ("--image", f"s2-l2a={s2}", "--image", f"s1-grd-sigma0={s1}")
     step(
         "maps and pages",
-        _command("map", runs["segment"], *images, "--out", runs["segment"] / "map.tif"),
-        _command("map", runs["mosaic-1"], *images, "--overlap", "0.8", "--out", runs["mosaic-1"] / "map.tif"),
+        _command("map", runs["segment"], *images, "--out", runs["segment"] / "map.tif", "--overwrite"),
+        _command(
+            "map", runs["mosaic-1"], *images, "--overlap", "0.8", "--out", runs["mosaic-1"] / "map.tif", "--overwrite"
+        ),
         *(_command("report", folder) for folder in runs.values()),
     )
     best, twin = runs["segment"], runs["mosaic-1"]

@@ -15,7 +15,7 @@ from map_fakes import LEGEND, Fake, contract, field_of, grid, optical, write
 
 from landweave.data import raster
 from landweave.errors import ConfigError, ContractError, DataError, GridError
-from landweave.grid import Window
+from landweave.grid import Grid, Window
 from landweave.maps.engine import map_scene
 from landweave.maps.windows import axis, hann
 
@@ -141,7 +141,9 @@ def test_a_scene_classifier_gives_one_pixel_a_window_at_its_centre(tmp_path: Pat
         assert out.shape == (4, 6) == more.shape
         assert out.res == (80.0, 80.0)
         x, y = out.xy(0, 0)
-        assert "window" in out.tags()["pixel"]
+        said = "80 m wide: the dominant class of the 16 x 16 pixels of s2-l2a around it"
+        assert out.tags()["pixel"] == said == found.pixel
+    assert f"a pixel of the map is {said}" in found.lines()
     assert (x, y) == (500_000 + 80, 5_000_000 - 80)  # the centre of the first window
     for i, row in enumerate(values):
         for j, value in enumerate(row):
@@ -172,7 +174,7 @@ def test_the_offset_is_added_to_raw_numbers(tmp_path: Path) -> None:
     maps = []
     for path, offset in ((a, {}), (b, {"s2-l2a": -1000}), (b, {})):
         with rasterio.open(
-            map_scene(Fake(contract()), {"s2-l2a": path}, tmp_path / "m.tif", offset=offset).path
+            map_scene(Fake(contract()), {"s2-l2a": path}, tmp_path / "m.tif", offset=offset, overwrite=True).path
         ) as out:
             maps.append(out.read())
     np.testing.assert_array_equal(maps[0], maps[1])
@@ -215,7 +217,7 @@ def test_an_interrupted_map_leaves_nothing_under_its_name(tmp_path: Path) -> Non
     assert list(folder.iterdir()) == []
     old = map_scene(Fake(contract()), {"s2-l2a": path}, folder / "map.tif").path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        map_scene(Fake(contract()), {"s2-l2a": path}, folder / "map.tif", progress=stop, stride=2)
+        map_scene(Fake(contract()), {"s2-l2a": path}, folder / "map.tif", progress=stop, stride=2, overwrite=True)
     assert (folder / "map.tif").read_bytes() == old
 
 
@@ -264,6 +266,37 @@ def test_wrong_options_are_refused(tmp_path: Path, options: dict, kind: type, ma
     with pytest.raises(kind, match=match):
         map_scene(Fake(contract()), {"s2-l2a": path}, tmp_path / "m.tif", **options)
     assert not (tmp_path / "m.tif").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"probabilities": True}])
+def test_a_map_that_stands_there_is_not_replaced_unasked(tmp_path: Path, options: dict) -> None:
+    image, out = {"s2-l2a": optical(tmp_path / "a.tif", 20, 20)}, tmp_path / "m.tif"
+    map_scene(Fake(contract()), image, out, **options)
+    if options:
+        out.unlink()  # the probabilities alone are worth as much
+    old = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match="stands there already") as error:
+        map_scene(Fake(contract()), image, out, overlap=0, **options)
+    assert "--overwrite" in str(error.value)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
+    map_scene(Fake(contract()), image, out, overwrite=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Grid("EPSG:32631", (10.0, 0.0, 5e5, 0.0, -10.25, 5e6), (20, 20)), "10 x 10.25 m, as of s2-l2a"),
+        (
+            Grid("EPSG:4326", (0.00014, 0.0, 5.0, 0.0, -0.00009, 50.0), (20, 20)),
+            "0.00014 x 0.00009 degrees, as of s2-l2a",
+        ),
+        (Grid("EPSG:2263", (30.0, 0.0, 1e6, 0.0, -30.0, 2e5), (20, 20)), "30 US survey foot, as of s2-l2a"),
+    ],
+)
+def test_a_pixel_is_told_in_the_unit_of_the_crs(tmp_path: Path, where: Grid, said: str) -> None:
+    data = field_of(20, 20)
+    path = write(tmp_path / "a.tif", {"B04": data, "B08": data}, where)
+    assert map_scene(Fake(contract()), {"s2-l2a": path}, tmp_path / "m.tif").pixel == said
 
 
 def test_out_must_be_a_tif_and_not_an_input(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_files_joined_and_folders_give_the_same_map(tmp_path: Path) -> None:
     joined = f"{folder}/T32_B08.tif;{folder}/T32_B04.tif"
     maps = []
     for images in ({"s2-l2a": one}, {"s2-l2a": folder}, {"s2-l2a": joined}):
-        with rasterio.open(map_scene(Fake(contract()), images, tmp_path / "m.tif").path) as out:
+        with rasterio.open(map_scene(Fake(contract()), images, tmp_path / "m.tif", overwrite=True).path) as out:
             maps.append(out.read())
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(maps[0], maps[2])

@@ -19,6 +19,7 @@ def map_(
     overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Share by which windows overlap.")] = 0.5,
     batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 8,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that stands there.")] = False,
     json_: Json = "",
 ) -> None:
     """Map a scene of any size as one COG.
@@ -41,6 +42,7 @@ def map_(
             overlap=overlap,
             batch_size=batch_size,
             probabilities=probabilities,
+            overwrite=overwrite,
             progress=progress,
         )
     remember(run, out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -48,6 +48,8 @@ class MapResult:
     shares: Mapping[str, float]
     unknown: float
     """Share of the pixels that no sensor saw: 255 in the map."""
+    pixel: str
+    """What a pixel of the map is: `10 m`, or the ground of a window and how much of it is new."""
     unseen: tuple[str, ...]
     notes: tuple[str, ...]
     windows: int
@@ -64,6 +66,7 @@ class MapResult:
             *(f"note: {n}" for n in self.notes),
             f"{height} x {width} pixels from {self.windows} windows in {self.seconds:.1f} s: "
             f"{cover or 'no class'}{nothing}",
+            f"a pixel of the map is {self.pixel}",
             f"wrote {self.path} (with {self.style.name} for QGIS)",
             *more,
         ]
@@ -77,6 +80,7 @@ class MapResult:
             "crs": self.grid.crs,
             "transform": self.grid.transform,
             "shape": self.grid.shape,
+            "pixel": self.pixel,
             "shares": dict(self.shares),
             "unknown": self.unknown,
             "unseen sensors": list(self.unseen),
@@ -97,6 +101,7 @@ def map_scene(
     batch_size: int = 8,
     stride: int | None = None,
     probabilities: bool = False,
+    overwrite: bool = False,
     memory: int = MEMORY,
     progress: Progress = None,
 ) -> MapResult:
@@ -118,6 +123,7 @@ def map_scene(
         stride: pixels of the finest raster between windows.
         probabilities: write a second COG, `<out>_prob.tif`: one uint8 band a class, scale 1/255, 0 in all bands where
             nothing is seen.
+        overwrite: replace a file that stands at `out`; a map that was not finished leaves none there.
         memory: bytes of working memory of the engine.
         progress: called with the windows done and their number.
 
@@ -137,6 +143,8 @@ def map_scene(
         for part in (p for s in sources.sources for p in s.parts):
             if path.resolve() == Path(part.path).resolve():
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
+        if not overwrite:
+            _refuse_old([path, *([_second(path)] if probabilities else [])])
         for source in sources.sources:
             look(source)
         layout = lay_out(sources.sources)
@@ -146,10 +154,46 @@ def map_scene(
     return _result(run, job, path, second, sources, time.monotonic() - began)
 
 
+def _second(path: Path) -> Path:
+    """The file of class probabilities beside a map."""
+    return path.with_name(f"{path.stem}_prob{path.suffix}")
+
+
+def _refuse_old(files: Sequence[Path]) -> None:
+    """Refuse to replace a file by accident; the map of a country takes hours."""
+    for file in files:
+        if file.exists():
+            raise ConfigError(
+                "a file stands there already", where=file, fix="choose another --out, or add --overwrite to replace it"
+            )
+
+
+def _pixel(job: Job) -> str:
+    """What a pixel of the map is on the ground."""
+    (width, height), unit = job.grid.pixel, _unit(job.grid.crs)
+    shown = [f"{v:,.{7 if unit == 'degrees' else 2}f}".rstrip("0").rstrip(".") for v in (width, height)]
+    ground = f"{shown[0]} {unit}" if shown[0] == shown[1] else f"{shown[0]} x {shown[1]} {unit}"
+    if job.blends:
+        return f"{ground}, as of {job.layout.reference.stream}"
+    (rows, cols), fine = job.size, job.layout.reference.stream
+    return f"{ground} wide: the dominant class of the {rows} x {cols} pixels of {fine} around it"
+
+
+def _unit(crs: str) -> str:
+    """The unit in which a CRS measures."""
+    from rasterio.crs import CRS
+
+    if not crs:
+        return "pixels of the image"
+    known = CRS.from_user_input(crs)
+    unit = "degrees" if known.is_geographic else str(known.linear_units)
+    return "m" if unit in ("metre", "meter") else unit
+
+
 def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str]) -> Path | None:
     """Do the work and write the map, its styles, and the probabilities if wanted."""
     classes = [(v, c.name, c.color) for v, c in zip(job.values.tolist(), run.legend.classes, strict=True)]
-    second = path.with_name(f"{path.stem}_prob{path.suffix}") if job.shares else None
+    second = _second(path) if job.shares else None
     with ExitStack() as stack:
         writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN))
         more = stack.enter_context(Writer(second, job.grid, len(run.legend))) if second else None
@@ -171,6 +215,7 @@ def _result(run: Predictor, job: Job, path: Path, second: Path | None, sources: 
         grid=job.grid,
         shares={name: int(n) / known for name, n in zip(run.legend.names, job.counts[:-1], strict=True) if n},
         unknown=int(job.counts[-1]) / total,
+        pixel=_pixel(job),
         unseen=sources.unseen,
         notes=sources.notes,
         windows=job.predicted,
@@ -192,9 +237,7 @@ def _tags(run: Predictor, job: Job, sources: Sources) -> dict[str, str]:
         "sensors": json.dumps({s.stream: list(s.bands) for s in sources.sources}),
         "unseen sensors": ", ".join(sources.unseen) or "none",
         "windows": f"{height} x {width} pixels of {fine}, one every {step}",
-        "pixel": f"a pixel of {fine}"
-        if job.blends
-        else f"the dominant class of a window of {height} x {width} pixels of {fine} around it; one every {step}",
+        "pixel": _pixel(job),
     }
     folder = getattr(run, "folder", None)
     return said | ({"run": Path(folder).name} if folder else {})
