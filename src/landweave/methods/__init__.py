@@ -9,10 +9,11 @@ from pydantic import Field
 from landweave.methods.adapt import Adapt
 from landweave.methods.base import MethodConfig
 from landweave.methods.contrast import Contrast
+from landweave.methods.reconstruct import Reconstruct
 from landweave.methods.segment import Segment
 from landweave.methods.supervised import Supervised
 
-Method = Annotated[Supervised | Segment | Contrast | Adapt, Field(discriminator="kind")]
+Method = Annotated[Supervised | Segment | Contrast | Adapt | Reconstruct, Field(discriminator="kind")]
 """Any method, told by `kind`."""
 
-__all__ = ["Adapt", "Contrast", "Method", "MethodConfig", "Segment", "Supervised"]
+__all__ = ["Adapt", "Contrast", "Method", "MethodConfig", "Reconstruct", "Segment", "Supervised"]

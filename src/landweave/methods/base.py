@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field
 
@@ -129,6 +129,16 @@ class MethodConfig(Config):
         with torch.no_grad():
             logits = model.logits(cubes)
             return logits.sigmoid() if kind == "multilabel" else logits.softmax(1)
+
+    def measure(
+        self, model: Model, train: Callable[[], Iterable[Batch]], validation: Callable[[], Iterable[Batch]]
+    ) -> dict[str, Any]:
+        """What a method needs to know of its data once it is trained: plain data, kept in the run's `config.json`.
+
+        It is called with the model in eval mode and without gradients, before the weights are written, and may fit
+        what of the model is fitted and not trained. The passes give cubes.
+        """
+        return {}
 
     def _view(self, cubes: Batch, key: Sequence[int], contract: Contract | None = None) -> Batch:
         """The batch with sensors dropped, augmented, with faults."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from landweave.contract import Contract, StreamContract
 from landweave.errors import RunError
 from landweave.nn.absent import MeanFeatures
-from landweave.nn.model import Model, Outputs
+from landweave.nn.model import Model, Outputs, Targets
 from landweave.nn.ridge import Ridge
 from landweave.sample import Batch, Image
 
@@ -63,7 +63,8 @@ class BandScale:
         centre, factor = self._columns(values)
         if self.floor is None:
             return (values - centre) * factor
-        return torch.log(values.clamp(min=0) + self.floor) - centre
+        found: Tensor = torch.log(values.clamp(min=0) + self.floor) - centre
+        return found
 
     def back(self, values: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         """In the sensor's unit."""
@@ -71,8 +72,23 @@ class BandScale:
         return values / factor + centre if self.floor is None else (values + centre).exp() - self.floor
 
     def _columns(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        centre, factor = (torch.tensor(v, device=like.device)[:, None, None] for v in (self.centre, self.factor))
+        made = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in (self.centre, self.factor))
+        centre, factor = (v[:, None, None] for v in made)
         return centre, factor
+
+
+@dataclass(frozen=True)
+class Read:
+    """Images of one sensor: in its unit, on the scale of predictions (0 where unseen), and what is seen."""
+
+    physical: Float[Tensor, "N C H W"]
+    values: Float[Tensor, "N C H W"]
+    seen: Bool[Tensor, "N C H W"]
+
+    def one(self, index: int) -> Read:
+        """A batch of one of them."""
+        at = slice(index, index + 1)
+        return Read(self.physical[at], self.values[at], self.seen[at])
 
 
 class BandNet(nn.Module):
@@ -121,7 +137,8 @@ class SensorNet(nn.Module):
         """Bands (all by default), each from those that are neither it nor hidden. `values` are on `scale`."""
         wanted = list(range(values.shape[1])) if bands is None else list(bands)
         if by == "ridge":
-            return self.ridge(values, seen, bands=wanted, hidden=hidden)
+            fitted: Tensor = self.ridge(values, seen, bands=wanted, hidden=hidden)
+            return fitted
         found = []
         for band in wanted:
             there = seen.clone()
@@ -156,10 +173,10 @@ class ReconstructModel(Model):
         assert isinstance(found, SensorNet)
         return found
 
-    def read(self, sensor: str, image: Image) -> tuple[Float[Tensor, "N C H W"], Bool[Tensor, "N C H W"]]:
-        """Values of a cube on the sensor's scale, every date an image of its own, and which are seen."""
-        values, seen = image.physical().flatten(0, 1), image.seen.flatten(0, 1)
-        return torch.where(seen, self.net(sensor).scale.to(values), 0), seen
+    def read(self, sensor: str, image: Image) -> Read:
+        """The images of a cube, every date one of its own, with values on the sensor's scale."""
+        physical, seen = image.physical().flatten(0, 1), image.seen.flatten(0, 1)
+        return Read(physical, torch.where(seen, self.net(sensor).scale.to(physical), 0), seen)
 
     def forward(self, batch: Batch) -> Outputs:
         """Refused: see `net`."""
@@ -168,6 +185,10 @@ class ReconstructModel(Model):
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "B D"]]:
         """None: nothing is fused."""
         return {}
+
+    def targets(self, batch: Batch) -> Targets:
+        """Refused: it teaches nobody."""
+        raise RunError("a reconstruction has no features", where="model", fix="start with another run")
 
 
 def hidden_loss(

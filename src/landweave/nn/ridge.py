@@ -39,6 +39,11 @@ class Ridge(nn.Module):
         self.register_buffer("gram", torch.zeros(size, size, dtype=torch.float64))
         self.register_buffer("images", torch.zeros((), dtype=torch.float64))
 
+    def reset(self) -> None:
+        """Forget all images."""
+        self.gram.zero_()
+        self.images.zero_()
+
     def add(self, values: Float[Tensor, "N C H W"], seen: Bool[Tensor, "N C H W"]) -> None:
         """Learn from images. Each counts as one, whatever its size; pixels count where every band is seen."""
         for one, known in zip(values, seen, strict=True):

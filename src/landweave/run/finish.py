@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,8 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
         means = _mean_features(experiment, material, model)
         model.set_mean_features(means)
         scorer = _validated(experiment, material, model) if experiment.classifier and material.scored else None
+        passes = (partial(_cubes, experiment, material, model, at) for at in (material.train, material.validation))
+        measured = experiment.method.measure(model, *passes)
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())
     write_json(
@@ -82,6 +85,7 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,
             "validation_scores": scorer.scores() if scorer else {},
+            "measured": measured,
             "mean_features": {name: mean.tolist() for name, mean in means.items()},
             "experiment": experiment.model_dump(mode="json"),
         },
@@ -93,6 +97,13 @@ def _batches(experiment: Experiment, material: Material, indices: Sequence[int])
     from landweave.data.load import batches
 
     return iter(batches(material.dataset, indices, batch_size=experiment.train.batch_size, like=material.like))
+
+
+def _cubes(experiment: Experiment, material: Material, model: Model, indices: Sequence[int]) -> Iterator[Batch]:
+    """Places in order, as the model reads them."""
+    device = next(model.parameters()).device
+    for batch in _batches(experiment, material, indices):
+        yield cubes(batch.to(device), material.contract)
 
 
 def _mean_features(experiment: Experiment, material: Material, model: Model) -> dict[str, Tensor]:
