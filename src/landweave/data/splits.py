@@ -158,7 +158,7 @@ def block_split(
             f"blocks of {block_km} km with a buffer of {buffer_km} km", fix="block_km > 0, buffer_km >= 0"
         )
     points = _points(places)
-    splits = _whole([f"{row}/{col}" for row, col in _blocks(points, block_km)], shares, seed)
+    splits = _whole([f"{row}/{col}" for row, col in blocks(places, block_km)], shares, seed)
     giving_way = sorted((s for s in shares if shares[s] > 0), key=lambda s: -shares[s])
     for n, split in enumerate(giving_way):
         here = np.array([i for i, s in enumerate(splits) if s == split], int)
@@ -202,8 +202,13 @@ def _points(places: Sequence[Place]) -> NDArray[np.float64]:
     return np.array([(p.lon, p.lat) for p in places], float).reshape(-1, 2)
 
 
-def _blocks(points: NDArray[np.float64], block_km: float) -> list[tuple[int, int]]:
-    """Row and column of the block that each point lies in."""
+def blocks(places: Sequence[Place], block_km: float) -> list[tuple[int, int]]:
+    """Row and column of the block of ground that each place lies in.
+
+    Raises:
+        DataError: a place has no longitude and latitude.
+    """
+    points = _points(places)
     degree = math.pi * EARTH_KM / 180
     rows = np.floor((points[:, 1] + 90) * degree / block_km)
     middle = (rows + 0.5) * block_km / degree - 90

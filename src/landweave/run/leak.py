@@ -32,8 +32,10 @@ DRAWS = 3
 HELD_OUT = 0.3
 BINS = 6
 BLOCKS_ACROSS = 8
+FEWEST_GROUPS = 6
+"""With fewer groups (or blocks) a strict split holds out one: its score, often 0.00, tells of that one alone."""
 FEW_GROUPS = 10
-"""With fewer groups a strict split holds out one or two of them: a warning, not a measure."""
+"""With fewer a strict split holds out two or three of them: a warning, not a measure."""
 MUCH = 0.05
 """A random split that scores so much higher than a stricter one flatters."""
 FEWEST = 20
@@ -81,7 +83,7 @@ def leak(
     Returns:
         plain data for `leak.json`: `score` (its name), `model`, `target`, `distance` {`series`: [{`name`, `bins`:
         [{`low`, `high`, `km`, `n`, `score`}]}]}, `splits`: [{`name`, `score`, `spread`, `trivial`, `skill`,
-        `n_test`} or {`name`, `why`}], `says`: sentences.
+        `n_test`, `groups`} or {`name`, `why`}], `says`: sentences.
     """
     kind = dataset.tasks[task].kind
     classes = len(dataset.tasks[task].legend)
@@ -203,7 +205,7 @@ def compare(how: How, found: Described, kind: LabelKind, seed: int) -> dict[str,
     rows = []
     try:
         for draw in range(DRAWS):
-            train, test = _split(how, found, seed + draw)
+            train, test, groups = _split(how, found, seed + draw)
             rows.append(_scores(found, train, test, kind, seed + draw))
     except DataError as error:
         return {"name": how, "why": error.what}
@@ -217,38 +219,50 @@ def compare(how: How, found: Described, kind: LabelKind, seed: int) -> dict[str,
         "trivial": float(trivial),
         "skill": None if skill is None else float(skill),
         "n_test": len(test),
+        "groups": groups,
     }
 
 
-def _split(how: How, found: Described, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions to train and to test on.
+def _split(how: How, found: Described, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Positions to train and to test on, and how many groups (or blocks) there were to choose from.
 
     Raises:
-        DataError: this kind of split cannot be made of these places.
+        DataError: this kind of split cannot be made of these places, or would tell nothing.
     """
-    from landweave.data.splits import block_split, group_split, random_split
+    from landweave.data.splits import block_split, blocks, group_split, random_split
 
     n = len(found.places)
     shares: Shares = {"train": 1 - HELD_OUT, "test": HELD_OUT}
     if n < FEWEST:
         raise DataError(f"{n} labelled places are too few, {FEWEST} are needed")
+    count = n
     if how == "random":
         sides = random_split(found.places, shares, seed)
     elif how == "group":
         groups = {p.group for p in found.places}
-        if len(groups) < 2 or not all(groups):
-            raise DataError("all places are of one group" if all(groups) else "places have no group")
+        if not all(groups):
+            raise DataError("places have no group")
+        count = _enough(len(groups), "group")
         sides = group_split(found.places, shares, seed)
     else:
         places = _located(found)
         size = _extent(found.lonlat) / BLOCKS_ACROSS
         if size == 0:
             raise DataError("all places lie at one point")
+        count = _enough(len(set(blocks(places, size))), "block")
         sides = block_split(places, shares, seed, block_km=size, buffer_km=size / 10)
     train, test = (np.flatnonzero([s == side for s in sides]) for side in ("train", "test"))
     if min(len(train), len(test)) < 5:
         raise DataError(f"it leaves {len(train)} places to train on and {len(test)} to test on")
-    return train, test
+    return train, test, count
+
+
+def _enough(count: int, what: str) -> int:
+    """Refuse to split so few groups or blocks that the score would be that of one of them."""
+    if count < FEWEST_GROUPS:
+        there = f"{count} {what}s" if count > 1 else f"one {what}"
+        raise DataError(f"{there} {'are' if count > 1 else 'is'} too few to tell, {FEWEST_GROUPS} are needed")
+    return count
 
 
 def _located(found: Described) -> list[Place]:
@@ -295,7 +309,7 @@ def _words(
     found: Described,
 ) -> list[str]:
     """What was found, and what could not be measured, in sentences."""
-    out, groups = [], len({p.group for p in found.places if p.group})
+    out = []
     if bins:
         near, far = bins[0], bins[-1]
         out.append(
@@ -318,10 +332,11 @@ def _words(
                 else "So being near helps little here."
             )
         )
-        if 0 < groups < FEW_GROUPS:
+        groups = next(s["groups"] for s in splits if s["name"] == name)
+        if groups < FEW_GROUPS:
             out.append(
-                f"There are {groups} group{'s' * (groups > 1)} only, so a strict split holds out one or two of them, "
-                "perhaps with classes that no other has: read its score as a warning, not as a measure."
+                f"There are {groups} {name}s only, so that split holds out two or three of them, perhaps with classes "
+                "that no other has: read its score as a warning, not as a measure."
             )
     out += [f"A {s['name']} split is not measured: {s['why']}." for s in splits if "why" in s]
     return out
