@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from landweave.cli import data, faults, maps, reproduce, train
+from landweave.cli import data, faults, finding, maps, reproduce, train
 from landweave.errors import LandweaveError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "map": maps.map_,
     "report": maps.report,
     "matrix": faults.matrix,
+    "faults": finding.faults,
     "reproduce": reproduce.reproduce,
     "recipes": train.recipes,
     "schema": train.schema,

@@ -56,7 +56,9 @@ def train(
     folder = run(experiment, out, overwrite=overwrite, progress=json_ != "-")
     evaluated = f"landweave evaluate {folder}   then: landweave report {folder}"
     probed = f"landweave train supervised start={folder} method.freeze=true --out RUN   on its encoders"
-    say(f"trained: {folder}\nnext: {evaluated if experiment.classifier else probed}", json_)
+    judged = f"landweave evaluate {folder}   then: landweave faults {folder} --image SENSOR=FILE"
+    following = evaluated if experiment.classifier else judged if experiment.method.kind == "reconstruct" else probed
+    say(f"trained: {folder}\nnext: {following}", json_)
     if json_:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         emit({"run": str(folder), "validation": config["validation_scores"]}, json_)
@@ -89,6 +91,9 @@ def evaluate(
     from landweave.transforms.faults import label, named
 
     kept, wrong = list(only or ()), named(faults) if faults else None
+    if _predicts_bands(run):
+        _evaluate_bands(run, split, changes, json_, refused=bool(kept or wrong or product or absent != "mean"))
+        return
     with bar("evaluate") as progress:
         result = score(
             run,
@@ -105,6 +110,32 @@ def evaluate(
         say(line, json_)
     name = result_name(split, kept, absent, fault_name=result["fault_name"])
     say(f"wrote {run}/{name}\nnext: landweave report {run}", json_)
+    emit(result, json_)
+
+
+def _predicts_bands(run: Path) -> bool:
+    """Whether a run predicts bands, and no classes."""
+    from landweave.run.predict import open_run
+
+    return open_run(run).settings.method.kind == "reconstruct"
+
+
+def _evaluate_bands(run: Path, split: str, changes: Changes, json_: str, *, refused: bool) -> None:
+    """`evaluate` of a run that predicts bands."""
+    from landweave.errors import ConfigError
+    from landweave.run.reconstruction import evaluate_bands, table
+
+    if refused:
+        raise ConfigError(
+            "a run that predicts bands has no classes to score under faults, or by sensor",
+            where=run,
+            fix="leave --only, --absent, --faults and --product out",
+        )
+    with bar("evaluate") as progress:
+        result = evaluate_bands(run, split=split, changes=list(changes or ()), progress=progress)
+    for line in table(result):
+        say(line, json_)
+    say(f"wrote {run}/evaluation-{split}.json\nnext: landweave faults {run} --image SENSOR=FILE", json_)
     emit(result, json_)
 
 

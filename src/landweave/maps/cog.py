@@ -1,4 +1,4 @@
-"""Writing and looking at maps as cloud-optimised GeoTIFFs (COG): uint8, in blocks, whole or not at all."""
+"""Writing and looking at maps as cloud-optimised GeoTIFFs (COG): in blocks, whole or not at all."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ class Writer:
     path: Path
     grid: Grid
     bands: int = 1
-    nodata: int | None = None
+    nodata: float | None = None
+    dtype: str = "uint8"
     target: Any = field(default=None, init=False)
-    buffer: NDArray[np.uint8] = field(init=False)
+    buffer: NDArray[Any] = field(init=False)
     column: int = field(default=0, init=False)
     held: int = field(default=0, init=False)
     row: int = field(default=0, init=False)
@@ -73,7 +74,7 @@ class Writer:
         from rasterio.transform import Affine
 
         self.target = rasterio.open(
-            self._raw, "w", driver="GTiff", dtype="uint8", count=self.bands,
+            self._raw, "w", driver="GTiff", dtype=self.dtype, count=self.bands,
             height=self.grid.shape[0], width=self.grid.shape[1], nodata=self.nodata,
             crs=self.grid.crs or None, transform=Affine(*self.grid.transform),
             tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate", zlevel=1,
@@ -91,9 +92,9 @@ class Writer:
     def lane(self, first: int, last: int) -> None:
         """Begin at the top of the columns `first` ... `last - 1`."""
         self.column, self.row, self.held = first, 0, 0
-        self.buffer = np.empty((self.bands, BLOCK, last - first), np.uint8)
+        self.buffer = np.empty((self.bands, BLOCK, last - first), self.dtype)
 
-    def add(self, rows: NDArray[np.uint8]) -> None:
+    def add(self, rows: NDArray[Any]) -> None:
         """Append rows (bands x rows x columns of the lane)."""
         at, count = 0, rows.shape[1]
         while at < count:
@@ -130,7 +131,7 @@ class Writer:
             self.target.set_band_description(i, text)
         if classes:
             table = {value: (*rgb(color), 255) for value, _, color in classes}
-            self.target.write_colormap(1, table | ({} if self.nodata is None else {self.nodata: (0, 0, 0, 0)}))
+            self.target.write_colormap(1, table | ({} if self.nodata is None else {int(self.nodata): (0, 0, 0, 0)}))
             names = json.dumps({value: name for value, name, _ in classes}, ensure_ascii=False)
             self.target.update_tags(1, **{NAMES: names})
         if scale is not None:
