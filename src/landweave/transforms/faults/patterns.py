@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,19 @@ from landweave.transforms.faults.settings import DeadColumns, Stripes
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
+Value = TypeVar("Value", bound=np.generic)
+
+
+def native(size: tuple[int, int, int], block: int) -> tuple[int, int, int]:
+    """T H W in native pixels of `block` x `block` of the cube's, the last of which may be cut."""
+    T, H, W = size
+    return T, -(-H // block), -(-W // block)
+
+
+def spread(values: NDArray[Value], size: tuple[int, int, int], block: int) -> NDArray[Value]:
+    """T H W of the cube from one value for each native pixel."""
+    _, H, W = size
+    return values if block == 1 else values.repeat(block, 1).repeat(block, 2)[:, :H, :W]
 
 
 def pixels(rng: np.random.Generator, size: tuple[int, int, int], *, ratio: float, block: int) -> Mask:
@@ -16,9 +31,7 @@ def pixels(rng: np.random.Generator, size: tuple[int, int, int], *, ratio: float
 
     A greater ratio keeps what a smaller one has.
     """
-    T, H, W = size
-    coarse = rng.random((T, -(-H // block), -(-W // block)), np.float32) < ratio
-    return coarse if block == 1 else coarse.repeat(block, 1).repeat(block, 2)[:, :H, :W]
+    return spread(rng.random(native(size, block), np.float32) < ratio, size, block)
 
 
 def stripes(rng: np.random.Generator, size: Size, settings: Stripes, block: int) -> tuple[Mask, NDArray[np.float32]]:

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from landweave.config import Config
 
 LOOK = 2**31 - 1
-"""Stands for the epoch wherever faults must be the same each time (validation, evaluation); schedules are at their
-end there, so that losses of one run can be compared. The same number as `landweave.run.fit.LOOK`."""
+"""Stands for the epoch wherever draws must be the same each time (validation, evaluation); schedules are at their end
+there, so that losses of one run can be compared."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -232,7 +232,7 @@ class Saturation(Target):
 
 
 class Noise(Target):
-    """Noise of its own in every value: Gaussian and added; of radar, gamma distributed and times its power."""
+    """Noise of its own in every native pixel: Gaussian and added; of radar, gamma distributed and times its power."""
 
     kind: Literal["noise"] = "noise"
     level: float = Field(

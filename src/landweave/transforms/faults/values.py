@@ -14,6 +14,7 @@ from torch import Tensor
 from landweave.sample import Image
 from landweave.sensors import Sensor
 from landweave.transforms.faults.draws import Draws
+from landweave.transforms.faults.patterns import native, spread
 from landweave.transforms.faults.settings import Gain, Noise, Saturation, Shift
 from landweave.transforms.resampling import FLOOR, decibel, power
 
@@ -57,16 +58,18 @@ def saturated(
 
 def noisy(cube: Cube, hits: Hits, settings: Noise, draws: Draws) -> Values:
     """Gaussian noise as a share of the deviation of what is seen; of radar, gamma noise of mean 1 on the power."""
-    data = cube.image.data
+    data, order = cube.image.data, cube.image.bands
     drawn = np.ones(data.shape, np.float32) if cube.row.radar else np.zeros(data.shape, np.float32)
     looks = settings.level**-2  # a gamma distribution of mean 1 and this shape has a deviation of `level`
     for b, bands in hits.items():
         for band in bands:
-            rng, c = draws.rng(cube.places[b], f"{cube.name} {band}"), cube.image.bands.index(band)
+            rng, c, block = draws.rng(cube.places[b], f"{cube.name} {band}"), order.index(band), cube.block(band)
+            shape = native(cube.size, block)
             if cube.row.radar:
-                drawn[b, :, c] = rng.standard_gamma(looks, cube.size, np.float32) / looks
+                one = rng.standard_gamma(looks, shape, np.float32) / looks
             else:
-                drawn[b, :, c] = rng.standard_normal(cube.size, np.float32)
+                one = rng.standard_normal(shape, np.float32)
+            drawn[b, :, c] = spread(one, cube.size, block)
     noise = torch.from_numpy(drawn).to(data.device)
     if cube.row.radar:
         return times(cube.row, data, noise)
