@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from landweave.config import Config, parse, read_yaml
 from landweave.errors import ConfigError, did_you_mean, listed
+from landweave.reproduce.adaptation import Adaptation
 from landweave.reproduce.published import papers
 from landweave.reproduce.shown import Changes, Shown, Source
 
@@ -76,7 +77,7 @@ def protocols() -> dict[str, Path]:
     return {f"{p.parent.name}/{p.stem}": p for p in sorted(folder.glob("*/*.yaml"))}
 
 
-def protocol(name: str | Path) -> Protocol:
+def protocol(name: str | Path) -> Protocol | Adaptation:
     """A shipped protocol by name, or a YAML file.
 
     Raises:
@@ -92,7 +93,10 @@ def protocol(name: str | Path) -> Protocol:
     raw, lines = read_yaml(path)
     where = path.name if str(name) in shipped else str(path)
     default = str(name) if str(name) in shipped else path.stem
-    return parse(Protocol, _extended({"name": default, **raw}, where), where=where, lines=lines)
+    whole = _extended({"name": default, **raw}, where)
+    if whole.get("kind") == "adapt":
+        return parse(Adaptation, whole, where=where, lines=lines)
+    return parse(Protocol, whole, where=where, lines=lines)
 
 
 def _extended(raw: dict[str, Any], where: str) -> dict[str, Any]:

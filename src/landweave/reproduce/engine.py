@@ -8,19 +8,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from landweave.reproduce import pool
+from landweave.reproduce import adapt_plan, adapt_work, adaptation, plan, pool, work
+from landweave.reproduce.adapt_plan import PlannedSet, Slot
+from landweave.reproduce.adapt_work import AdaptJob
+from landweave.reproduce.adaptation import Adaptation
 from landweave.reproduce.config import Protocol, placed
 from landweave.reproduce.ledger import Ledger, claimed, name_of
-from landweave.reproduce.plan import Planned, plan
+from landweave.reproduce.plan import Planned
+from landweave.reproduce.shown import Shown
 from landweave.reproduce.stores import packed
 from landweave.reproduce.table import Table, table_of
-from landweave.reproduce.work import Job, Line, failed, make, names
+from landweave.reproduce.work import Job, Line
 
 Say = Callable[[str], None]
 
 
 def run_protocol(
-    protocol: Protocol,
+    protocol: Protocol | Adaptation,
     data: Mapping[str, str | Path],
     out: str | Path,
     *,
@@ -55,10 +59,11 @@ def run_protocol(
 
     folder = Path(out)
     protocol.scale(scale)
-    paths = placed(protocol, {name: str(path) for name, path in data.items()})
+    given = {name: str(path) for name, path in data.items()}
+    paths = adaptation.placed(protocol, given) if isinstance(protocol, Adaptation) else placed(protocol, given)
     with claimed(folder):
         ledger = Ledger(folder)
-        planned = plan(protocol, paths, scale)
+        planned = _planned(protocol, paths, scale)
         notes = _notes(protocol, scale, planned, ledger, paths)
         for note in notes:
             say(note)
@@ -67,8 +72,8 @@ def run_protocol(
             lacking = packed(lacking, folder, say)
         jobs = _jobs(folder, protocol, scale, lacking)
         watch = _Watch(len(jobs), workers, say)
-        for job, found in pool.over(jobs, make, workers, threads=threads):
-            lines = [failed(job, p, found.why) for p in job.planned] if isinstance(found, pool.Died) else found
+        for job, found in pool.over(jobs, _make, workers, threads=threads):
+            lines = _failed(job, found.why) if isinstance(found, pool.Died) else found
             for line in lines:
                 ledger.add(line)
             watch.done(job, lines, protocol)
@@ -76,27 +81,66 @@ def run_protocol(
         return replace(table, files=tuple(str(f) for f in write(table, folder)))
 
 
-def _notes(
-    protocol: Protocol, scale: str, planned: Sequence[Planned], ledger: Ledger, paths: Mapping[str, str]
-) -> list[str]:
-    current = {name_of(names(Job(Path(), protocol.name, scale, (p,)), p)): p.marks for p in planned}
+def _planned(protocol: Protocol | Adaptation, paths: Mapping[str, str], scale: str) -> Sequence[Slot]:
+    if isinstance(protocol, Adaptation):
+        return adapt_plan.plan(protocol, paths, scale)
+    return plan.plan(protocol, paths, scale)
+
+
+def _make(job: Job | AdaptJob) -> list[Line]:
+    return adapt_work.make(job) if isinstance(job, AdaptJob) else work.make(job)
+
+
+def _failed(job: Job | AdaptJob, why: str) -> list[Line]:
+    if isinstance(job, AdaptJob):
+        return [adapt_work.failed(job, p, why) for p in job.planned]
+    return [work.failed(job, p, why) for p in job.planned]
+
+
+def _names(folder: Path, protocol: Shown, scale: str, one: Slot) -> Line:
+    if isinstance(one, PlannedSet):
+        return adapt_work.names(AdaptJob(folder, protocol.name, scale, (one,)), one)
+    return work.names(Job(folder, protocol.name, scale, (one,)), one)
+
+
+def _notes(protocol: Shown, scale: str, planned: Sequence[Slot], ledger: Ledger, paths: Mapping[str, str]) -> list[str]:
+    current = {name_of(_names(Path(), protocol, scale, p)): p.marks for p in planned}
     mine = {p.fingerprint for p in planned}
-    finished = len(mine & ledger.finished.keys())
+    finished = sum(p.fingerprint in ledger.finished for p in planned)
     left_out = [name for name in protocol.datasets if name not in paths]
     found = [
         f"{protocol.name}, scale {scale}: {len(planned)} runs, {finished} of them made already" if finished else "",
         ledger.aside(current, mine),
         f"without {', '.join(left_out)}: no --data for it" if left_out else "",
+        _taught(protocol, paths),
     ]
     return [note for note in found if note]
 
 
-def _jobs(folder: Path, protocol: Protocol, scale: str, lacking: Sequence[Planned]) -> list[Job]:
-    """One job a training, with the ways of scoring it that are lacking."""
+def _taught(protocol: Shown, paths: Mapping[str, str]) -> str:
+    """What the teachers of an adaptation are; the paper's weights are not ours to ship."""
+    if not isinstance(protocol, Adaptation) or not protocol.weights:
+        return ""
+    for name, weights in protocol.weights.items():
+        if name in paths:
+            return f"teachers begin with {name}: {weights.about}"
+    name, weights = next(iter(protocol.weights.items()))
+    return (
+        f"teachers are trained from random weights ({protocol.teacher.recipe}); the paper's are {weights.about}: "
+        f"give them with --data {name}=FILE"
+    )
+
+
+def _jobs(folder: Path, protocol: Shown, scale: str, lacking: Sequence[Slot]) -> list[Job | AdaptJob]:
+    """One job a training, with the ways of scoring it that are lacking; of an adaptation one a row."""
     found: dict[str, dict[str, Planned]] = {}
+    rows: dict[str, AdaptJob] = {}
     for p in lacking:
-        found.setdefault(p.training, {}).setdefault(p.fingerprint, p)
-    return [Job(folder, protocol.name, scale, tuple(group.values())) for group in found.values()]
+        if isinstance(p, PlannedSet):
+            rows.setdefault(p.fingerprint, AdaptJob(folder, protocol.name, scale, (p,)))
+        else:
+            found.setdefault(p.training, {}).setdefault(p.fingerprint, p)
+    return [*rows.values(), *(Job(folder, protocol.name, scale, tuple(group.values())) for group in found.values())]
 
 
 @dataclass
@@ -109,7 +153,7 @@ class _Watch:
     start: float = field(default_factory=time.monotonic)
     ended: int = 0
 
-    def done(self, job: Job, lines: Sequence[Line], protocol: Protocol) -> None:
+    def done(self, job: Job | AdaptJob, lines: Sequence[Line], protocol: Shown) -> None:
         self.ended += 1
         spent = time.monotonic() - self.start
         left = spent / self.ended * (self.jobs - self.ended)
@@ -119,7 +163,7 @@ class _Watch:
         self.say(f"[{self.ended}/{self.jobs}] {job.key}: {what}{more}")
 
 
-def _figure(protocol: Protocol, line: Mapping[str, Any]) -> str:
+def _figure(protocol: Shown, line: Mapping[str, Any]) -> str:
     score = next(iter(protocol.headline), "") or next((m.score for m in protocol.metrics), protocol.per_class)
     value = line["scores"].get(score)
     seconds = sum(line["seconds"].values()) + line["evaluation_seconds"]

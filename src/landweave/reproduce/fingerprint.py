@@ -24,7 +24,16 @@ Marks = dict[str, str]
 
 ROOMS = ("data", "losses", "metrics", "transforms", "nn", "methods", "run")
 MODULES = ("config", "contract", "grid", "legends", "sample", "sensors")
-SPARED = ("data/synth", "data/check", "data/tile", "run/leak.py", "run/ablate.py", "run/embed.py")
+SPARED = (
+    "data/synth",
+    "data/check",
+    "data/tile",
+    "run/leak.py",
+    "run/ablate.py",
+    "run/embed.py",
+    "run/matrix",
+    "run/probe.py",
+)
 """Code that no training and no score passes through."""
 LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "kornia", "iterative-stratification")
 NEUTRAL: Mapping[str, tuple[str, ...]] = {
@@ -51,6 +60,13 @@ def code_mark() -> str:
             continue
         digest.update(name.encode() + b"\0" + _meaning(file.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
+
+
+@cache
+def files_mark(names: tuple[str, ...]) -> str:
+    """The same of some modules alone, by their paths below the package."""
+    root = Path(str(files("landweave")))
+    return _hash([[name, _meaning((root / name).read_text(encoding="utf-8"))] for name in names])
 
 
 def _meaning(source: str) -> str:

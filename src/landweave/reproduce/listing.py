@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from landweave.reproduce import adapt_plan
+from landweave.reproduce.adaptation import Adaptation
 from landweave.reproduce.config import Protocol, protocol, protocols
 from landweave.reproduce.fingerprint import recipe_mark
 from landweave.reproduce.plan import experiments
@@ -44,7 +46,8 @@ class Offer:
 
 def offers() -> list[Offer]:
     """All shipped tables."""
-    return [_offer(protocol(name)) for name in protocols()]
+    found = (protocol(name) for name in protocols())
+    return [_adapting(one) if isinstance(one, Adaptation) else _offer(one) for one in found]
 
 
 def _offer(one: Protocol) -> Offer:
@@ -61,6 +64,30 @@ def _offer(one: Protocol) -> Offer:
         tuple(sources),
         tuple(s.synth for s in sources.values()),
         len(one.rows),
+        counts,
+        passes.get("full", 0.0),
+    )
+
+
+def _adapting(one: Adaptation) -> Offer:
+    """A teacher a seed, and a student for each set that is not the same bands in another preset."""
+    paths = dict.fromkeys(one.datasets, "DIR")
+    counts, passes = {}, {}
+    for scale in one.scales:
+        runs = one.shares(one.scale(scale))[1.0]
+        found: dict[str, float] = {}
+        for _, _, name, _, row, teacher, student in adapt_plan.experiments(one, paths, scale, first=True):
+            places = one.datasets[name].places.get("train", 0)
+            found[recipe_mark(teacher)] = float(places * teacher.train.epochs)
+            if row.count:
+                found[recipe_mark(student)] = 2.0 * places * student.train.epochs  # the teacher looks on
+        counts[scale], passes[scale] = runs * len(found), runs * sum(found.values())
+    return Offer(
+        one.name,
+        one.title or (one.published.title if one.published else ""),
+        tuple(one.datasets),
+        tuple(s.synth for s in one.datasets.values()),
+        len(one.of_rows) * len(one.presets),
         counts,
         passes.get("full", 0.0),
     )

@@ -74,7 +74,7 @@ def plan(protocol: Protocol, paths: Mapping[str, str], scale_name: str) -> list[
     """
     found = list(experiments(protocol, paths, scale_name))
     _look(protocol, {name: row["main"] for *_, name, _, row in found})
-    marks = _Marks()
+    marks = Marks()
     return [_planned(protocol, marks, *one) for one in found]
 
 
@@ -86,7 +86,7 @@ def experiments(
     `first`: run 0 only, of which the others differ in the seed alone.
     """
     shares = protocol.shares(protocol.scale(scale_name))
-    data = {name: _section(_source(protocol, name), path) for name, path in paths.items()}
+    data = {name: section(_source(protocol, name), path) for name, path in paths.items()}
     for run in range(1 if first else max(shares.values())):
         for share, count in shares.items():
             for name in (n for n in protocol.datasets if n in paths and run < count):
@@ -99,7 +99,7 @@ def _source(protocol: Protocol, name: str) -> Source:
     return protocol.datasets.get(name) or protocol.pretraining[name]
 
 
-def _section(source: Source, path: str) -> dict[str, Any]:
+def section(source: Source, path: str) -> dict[str, Any]:
     """The data section of a recipe; a packed store may lie where the archive is expected."""
     section = {**source.data, "path": path}
     folder = Path(path)
@@ -190,13 +190,14 @@ def _named(dataset: str) -> Iterator[None]:
         raise type(error)(what, where=error.where, fix=fix or None) from None
 
 
-class _Marks:
+class Marks:
     """Marks of experiments; each dataset is looked at once."""
 
     def __init__(self) -> None:
         self.seen: dict[str, str] = {}
 
     def of(self, experiment: Experiment) -> dict[str, str]:
+        """Its marks by name."""
         data = experiment.data
         settings = data.model_dump_json(exclude={"fraction", "seed", "streams", "task"})
         if settings not in self.seen:
@@ -211,7 +212,7 @@ class _Marks:
 
 def _planned(
     protocol: Protocol,
-    marks: _Marks,
+    marks: Marks,
     run: int,
     share: float,
     dataset: str,
@@ -247,7 +248,7 @@ def _planned(
     )
 
 
-def _stage(marks: _Marks, experiment: Experiment) -> Stage | None:
+def _stage(marks: Marks, experiment: Experiment) -> Stage | None:
     """The first stage of an experiment.
 
     Where it learns from all places and from no label, neither the share of labels nor its draw is part of it, so that

@@ -87,7 +87,8 @@ def sections(table: Table) -> Iterator[Section]:
                 yield _classes(table, dataset, fraction, [e for e in mine if e.fraction == fraction])
         else:
             yield _methods(table, dataset, mine)
-            yield _skills(table, dataset, mine)
+            if any(e.skill is not None for e in mine):
+                yield _skills(table, dataset, mine)
         yield from _paired(table, dataset)
 
 
@@ -101,23 +102,32 @@ def _by_class(table: Table) -> bool:
 
 
 def _methods(table: Table, dataset: str, entries: Sequence[Entry]) -> Section:
-    """Ours, theirs and the difference of each score."""
-    theirs = any(e.published is not None for e in entries)
-    parts = ("", " (paper)", " (difference)") if theirs else ("",)
-    header = ("method", "labels", "runs", *(f"{c.title}{part}" for c in table.columns for part in parts))
+    """Ours, theirs and the difference of each score; of a score that nobody published, ours alone."""
+    theirs = {e.column for e in entries if e.published is not None}
+    parts = {c.key: ("", " (paper)", " (difference)") if c.key in theirs else ("",) for c in table.columns}
+    header = ("method", "labels", "runs", *(f"{c.title}{part}" for c in table.columns for part in parts[c.key]))
     rows: list[tuple[str, ...]] = []
     for fraction, row in dict.fromkeys((e.fraction, e.row) for e in entries):
         mine = {e.column: e for e in entries if (e.fraction, e.row) == (fraction, row)}
         runs = next(iter(mine.values()))
-        cells = [cell for c in table.columns for cell in _cells(table, mine[c.key], theirs)]
+        cells = [cell for c in table.columns for cell in _cells(table, mine[c.key], c.key in theirs)]
         rows.append((row, _share(fraction), _runs(runs), *cells))
-    for t in (t for t in table.trivials if t.dataset == dataset):
-        cells = [x for c in table.columns for x in (_score(table, t.values.get(c.key)), *([""] * (len(parts) - 1)))]
+    for t in (t for t in table.trivials if t.dataset == dataset and t.values):
+        known = [_score(table, t.values.get(c.key)) for c in table.columns]
+        cells = [x for c, v in zip(table.columns, known, strict=True) for x in (v, *[""] * (len(parts[c.key]) - 1))]
         rows.append((f"({t.name})", _share(t.fraction), "", *cells))
-    unit = "percent" if table.factor == 100 else "between 0 and 1"
     return Section(
-        f"{dataset}: mean ± standard deviation over runs, {unit}", header, tuple(rows), tuple(_doubts(table, entries))
+        f"{dataset}: mean ± standard deviation over runs, {_unit(table)}",
+        header,
+        tuple(rows),
+        tuple(_doubts(table, entries)),
     )
+
+
+def _unit(table: Table) -> str:
+    if table.factor == 100:
+        return "percent"
+    return "as printed" if table.printed and table.printed.unit == "loss" else "between 0 and 1"
 
 
 def _cells(table: Table, entry: Entry, theirs: bool) -> list[str]:

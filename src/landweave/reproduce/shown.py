@@ -19,7 +19,7 @@ class Source(Config):
     """A dataset of a protocol. `data` is a recipe's data section; its `path` comes from --data or stands here."""
 
     data: dict[str, Any] = Field(description="kind, streams, ... as in a recipe")
-    label: Literal["", "class", "multilabel"] = Field("", description="the kind of label that is needed")
+    label: Literal["", "class", "multilabel", "map"] = Field("", description="the kind of label that is needed")
     published: str = Field("", description="its name in the published table")
     places: dict[str, int] = Field({}, description="places of the genuine archive by split, for the estimate of cost")
     synth: str = Field("", description="the layout of `landweave synth` that stands in for it")

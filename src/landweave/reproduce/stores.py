@@ -8,7 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landweave.reproduce.plan import Planned, Stage
+from landweave.reproduce.adapt_plan import Slot
+from landweave.reproduce.plan import Stage
 from landweave.sensors import StreamChoice
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from landweave.run.experiment import Experiment
 
 
-def packed(planned: Sequence[Planned], out: Path, say: Callable[[str], None]) -> list[Planned]:
+def packed(planned: Sequence[Slot], out: Path, say: Callable[[str], None]) -> list[Slot]:
     """The same runs, reading from stores below `out`, which are made where they are lacking.
 
     Fingerprints stay those of the data as they lie on disk.
@@ -51,9 +52,13 @@ def _pack(data: DataConfig, sensors: set[str], path: Path, say: Callable[[str], 
     return path
 
 
-def _moved(one: Planned, paths: dict[str, Path]) -> Planned:
-    stage = one.stage and Stage(_reading(one.stage.experiment, paths), one.stage.fingerprint)
-    return replace(one, experiment=_reading(one.experiment, paths), stage=stage)
+def _moved(one: Slot, paths: dict[str, Path]) -> Slot:
+    experiment = _reading(one.experiment, paths)
+    if one.stage is None:
+        return replace(one, experiment=experiment)
+    return replace(
+        one, experiment=experiment, stage=Stage(_reading(one.stage.experiment, paths), one.stage.fingerprint)
+    )
 
 
 def _reading(experiment: Experiment, paths: dict[str, Path]) -> Experiment:

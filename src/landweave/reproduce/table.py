@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from landweave.reproduce.adapt_plan import Slot
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
-from landweave.reproduce.plan import Planned
 from landweave.reproduce.published import Printed, plain
 from landweave.reproduce.shown import Shown
 
@@ -158,7 +158,7 @@ def _is_at(one: Entry | Pair, dataset: str, fraction: float | None) -> bool:
 
 
 def table_of(
-    protocol: Shown, scale: str, planned: Sequence[Planned], results: Results, notes: Sequence[str] = ()
+    protocol: Shown, scale: str, planned: Sequence[Slot], results: Results, notes: Sequence[str] = ()
 ) -> Table:
     """The table of the runs that are there."""
     done = {p: results[p.fingerprint] for p in planned if p.fingerprint in results}
@@ -192,7 +192,7 @@ def columns_of(protocol: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Colum
     return [*(Column(protocol.per_class, name, printed) for name, printed in classes.items()), *columns]
 
 
-def _trivials(columns: Sequence[Column], good: Mapping[Planned, Mapping[str, Any]]) -> Iterator[Trivial]:
+def _trivials(columns: Sequence[Column], good: Mapping[Slot, Mapping[str, Any]]) -> Iterator[Trivial]:
     at: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
     for planned, row in good.items():
         for name, scored in row["trivial"].items():
@@ -205,9 +205,9 @@ def _trivials(columns: Sequence[Column], good: Mapping[Planned, Mapping[str, Any
 
 def _entries(
     protocol: Shown,
-    planned: Sequence[Planned],
+    planned: Sequence[Slot],
     columns: Sequence[Column],
-    good: Mapping[Planned, Mapping[str, Any]],
+    good: Mapping[Slot, Mapping[str, Any]],
     trivials: Sequence[Trivial],
 ) -> Iterator[Entry]:
     from landweave.reproduce.trivial import best, skill_of

@@ -48,10 +48,10 @@ def make(job: Job) -> list[Line]:
             seconds = {}  # the training counts once
     except Exception as error:
         rest = job.planned[len(lines) :]
-        return [*lines, *(failed(job, one, _said(job, error)) for one in rest)]
+        return [*lines, *(failed(job, one, said(job.out / job.planned[0].folder, error)) for one in rest)]
     finally:
         gc.collect()  # a trainer and its model hold one another: without this a worker grows run by run
-    _tidy(job.out / job.planned[0].folder)
+    tidy(job.out / job.planned[0].folder)
     return lines
 
 
@@ -82,11 +82,11 @@ def failed(job: Job, one: Planned, error: str) -> Line:
     return {**names(job, one), "status": "failed", "error": error}
 
 
-def _said(job: Job, error: Exception) -> str:
+def said(folder: Path, error: Exception) -> str:
     """The error in one line; what is not ours is kept whole in the run's folder."""
     if isinstance(error, LandweaveError):
         return " ".join(str(error).split())
-    file = job.out / job.planned[0].folder / "error.txt"
+    file = folder / "error.txt"
     write_text(file, "".join(traceback.format_exception(error)))
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (see {file})"
 
@@ -99,18 +99,18 @@ def _train(job: Job) -> tuple[dict[str, float], int]:
     experiment = one.experiment
     if one.stage is not None:
         start = time.perf_counter()
-        folder = _stage(job.out, one.stage)
+        folder = stage_folder(job.out, one.stage)
         seconds["pretrain"] = round(time.perf_counter() - start, 2)
         experiment = experiment.model_copy(update={"start": str(folder)})
     start = time.perf_counter()
-    _run(experiment, job.out / one.folder)
+    trained(experiment, job.out / one.folder)
     seconds["train"] = round(time.perf_counter() - start, 2)
     dataset, task = open_data(experiment)
     known = [i for i in dataset.of_split("train") if dataset.classes(i, task) is not None]
     return seconds, len(known)
 
 
-def _run(experiment: Experiment, folder: Path) -> None:
+def trained(experiment: Experiment, folder: Path) -> None:
     """Train, or go on; a folder of this name that another experiment left is of the same fingerprint: data moved."""
     from landweave.run.train import train
 
@@ -118,12 +118,12 @@ def _run(experiment: Experiment, folder: Path) -> None:
         train(experiment, folder, overwrite=True, progress=False)
 
 
-def _stage(out: Path, stage: Stage) -> Path:
+def stage_folder(out: Path, stage: Stage) -> Path:
     """The folder of a first stage, trained by whichever run needs it first."""
     folder = out / stage.folder
     with _alone(folder.with_suffix(".lock")):
-        _run(stage.experiment, folder)
-        _tidy(folder)
+        trained(stage.experiment, folder)
+        tidy(folder)
     return folder
 
 
@@ -138,7 +138,7 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """A finished run needs no training state, two thirds of its bytes, and no error of an earlier try."""
     shutil.rmtree(folder / "state", ignore_errors=True)
     (folder / "error.txt").unlink(missing_ok=True)
@@ -166,12 +166,13 @@ def _scored(job: Job, one: Planned, labelled: int) -> Line:
         "references": {name: r["scores"] for name, r in found["references"].items()},
         "scored": found["n_places"],
         "labelled": labelled,
-        "device": _device(),
+        "device": device(),
         "evaluation_seconds": round(time.perf_counter() - start, 2),
     }
 
 
-def _device() -> str:
+def device() -> str:
+    """What figures were made on."""
     import torch
 
     if torch.cuda.is_available():
