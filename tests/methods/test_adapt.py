@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,49 +13,27 @@ from torch import nn
 
 from landweave.errors import ConfigError, RunError
 from landweave.losses import clip
-from landweave.methods import Adapt, MethodConfig
+from landweave.methods import Adapt
 from landweave.methods.match import SCALE
 from landweave.nn.model import Model, Targets
 from landweave.sample import Batch, LabelKind
 from landweave.transforms import augment
 from landweave.transforms.faults import spoil
 from tests.methods.recipes_in_test import SIZES, method_of
-from tests.nn.test_model import wake
+from tests.methods.teachers import ONE, Trained, teacher_for, teacher_of
 from tests.nn.tiny_models import batch_of, contract_of, task_of
 
-ONE = {"s2-l2a": (32, 32)}
 MISSING = {"faults": [{"kind": "missing", "sensor": "s2-l2a", "bands": ["B02"]}], "complete": 0.0}
 UNET = {"kind": "unet", "channels": [16, 16, 8, 8, 8]}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a finished run is to a method."""
-
-    model: Model
-    folder: Path = Path("runs/teacher")
-    classifier: bool = True
-
-
-def teacher_of(method: MethodConfig, sizes: Mapping[str, tuple[int, int]] = ONE, kind: LabelKind = "class") -> Trained:
-    torch.manual_seed(1)
-    model = method.build(contract_of(sizes), task_of(kind))
-    wake(model)
-    for name, mean in model.mean_features.items():
-        model.set_mean_features({**model.mean_features, name: torch.randn_like(mean)})
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.running_mean, -0.2, 0.2)
-    return Trained(model.eval())
 
 
 def pair(
     kind: LabelKind = "class", sizes: Mapping[str, tuple[int, int]] = ONE, **settings: Any
 ) -> tuple[Adapt, Model, Trained]:
     """A method, a student that has begun, and its teacher."""
-    shared = {k: settings[k] for k in ("fusion", "decoder", "head") if k in settings}
-    trained = teacher_of(method_of("segment" if kind == "map" else "supervised", **shared), sizes, kind)
     method = method_of("adapt", **{"faults": MISSING, **settings})
     assert isinstance(method, Adapt)
+    trained = teacher_for(method, sizes, kind)
     torch.manual_seed(2)
     student = method.build(contract_of(sizes), task_of(kind))
     method.attach(student, trained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,12 @@ class MatchConfig(Config, abc.ABC):
     stages: tuple[Stage, ...] = Field(
         (), description="of on=maps in a segmentation: 4 is the map of 1/4 of the pixels a side; by default all"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, given: Any) -> Any:
+        """YAML 1.1 reads the bare word `on` as true."""
+        return {"on" if k is True else k: v for k, v in given.items()} if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _of_what(self) -> Self:

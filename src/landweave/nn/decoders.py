@@ -67,7 +67,7 @@ class DeepLabDecoder(nn.Module):
     high (1/32) x 2 bilinear -> ASPP: 1 x 1, three dilated 3 x 3, mean of the image -> 1 x 1 -> resized to 1/4 (corners
     aligned) -> beside low (1/4), narrowed by 1 x 1 -> two 3 x 3. Each convolution has a batch norm and a ReLU. The
     decoder of segmentation-models-pytorch separates its convolutions and has one layer where this has two, so only
-    its ASPP serves. Ours: the encoder's last stage keeps its stride (Petcu 2024, section 3.4, does the same), and the
+    its ASPP serves. Ours: the encoder's last stage keeps its stride (Petcu 2024, section 3.2.2, does the same), and the
     mean of the image has a group norm, since a batch norm cannot train on one place.
 
     Args:
