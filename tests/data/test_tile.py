@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -322,6 +324,33 @@ def test_each_refusal_names_file_or_option(tmp_path: Path, fault: str, says: str
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 10
     assert fault == "again" or not (tmp_path / "t.parquet").exists()
+
+
+def test_a_place_larger_than_the_raster_is_told_the_largest_that_fits(tmp_path: Path) -> None:
+    scene(tmp_path, "a", grid(29, 40))
+    radar = tmp_path / "s1" / "a.tif"
+    text = refusal(GridError, cut, tmp_path, size=1000)
+    assert "29 x 40 pixels, smaller than one place of 1000 x 1000" in text
+    assert "fix: --size 29 gives one place" in text
+    assert cut(tmp_path, size=29)[0].places == 1
+    raster.write(radar, np.zeros((2, 10, 10), np.float32) - 9, grid(10, 10, metres=30.0))  # whole pixels of both
+    raster.write(tmp_path / "lulc" / "a.tif", np.ones((1, 30, 30), np.uint8), grid(30, 30))
+    assert "fix: --size 30" in refusal(GridError, cut, tmp_path, size=31)
+    raster.write(tmp_path / "lulc" / "a.tif", np.ones((1, 20, 20), np.uint8), grid(20, 20, metres=15.0))
+    assert "fix: --size 20" in refusal(GridError, cut, tmp_path, size=31)
+
+
+def test_tiling_needs_no_torch(tmp_path: Path) -> None:
+    scene(tmp_path, "a", grid(24, 24))
+    words = ["tile", "--image", f"s1-rtc-gamma0={tmp_path}/s1/a.tif", "--label", f"lulc={tmp_path}/lulc/a.tif"]
+    words += ["--legend", f"{tmp_path}/legend.yaml", "--size", "8", "--out", f"{tmp_path}/p.parquet"]
+    code = (
+        "import sys\nfrom landweave.__main__ import app\n"
+        f"app({words!r}, standalone_mode=False)\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "9 places" in done.stdout
 
 
 def test_unknown_sensor_is_refused(tmp_path: Path) -> None:

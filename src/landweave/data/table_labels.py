@@ -13,6 +13,7 @@ from landweave.grid import Bounds, Grid
 from landweave.legends import Legend
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from landweave.sample import Label
@@ -63,6 +64,16 @@ def read_label(path: Path, legend: Legend, *, bounds: Bounds | None = None, crs:
 
     codes, widened, grid = read_codes(path, legend, bounds=bounds, crs=crs)
     return replace(Label.of_map(codes, widened, grid=grid, where=str(path)), legend=legend)
+
+
+def read_classes(path: Path, legend: Legend, *, bounds: Bounds, crs: str) -> NDArray[np.uint8]:
+    """The class indices H W that `read_label` gives (`legends.UNKNOWN` where unknown), without torch.
+
+    Raises:
+        DataError: as `read_label`.
+    """
+    codes, widened, _ = read_codes(path, legend, bounds=bounds, crs=crs)
+    return widened.encode(codes, where=str(path))
 
 
 def unknown_label(legend: Legend, grid: Grid) -> Label:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landweave.data.table_images import TOLERANCE, Source, band_files, bands_of, header, short
-from landweave.data.table_labels import read_label
+from landweave.data.table_labels import read_classes
 from landweave.data.table_rows import LABEL
 from landweave.data.tile_plan import FILE
 from landweave.errors import DataError, GridError, MissingDataError, listed
@@ -109,13 +109,21 @@ def scene_of(stem: str, files: Mapping[str, Path], *, size: int) -> Scene:
             what = f"covers {_told(other.bounds)}, but {first} covers {_told(grid.bounds)}"
             raise GridError(what, where=path, fix="cut both alike (gdal_translate -projwin)")
     if min(grid.shape) < size:
-        raise GridError(f"{grid.shape[0]} x {grid.shape[1]} pixels, smaller than one place", where=first, fix="--size")
+        fits = _sizes(grid, list(grids.values()))
+        what = f"{grid.shape[0]} x {grid.shape[1]} pixels, smaller than one place of {size} x {size}"
+        fix = f"--size {max(fits)} gives one place, a smaller one gives more" if fits else "give a larger raster"
+        raise GridError(what, where=first, fix=fix)
     for path, other in grids.items():
         if not _whole(other, grid, size):
-            near = [s for s in range(1, min(grid.shape) + 1) if all(_whole(g, grid, s) for g in grids.values())]
+            near = _sizes(grid, list(grids.values()))
             fix = f"--size {min(near, key=lambda s: abs(s - size))}" if near else "resample it"
             raise GridError(f"places of {size} pixels would cut pixels of {other.pixel[0]:g}", where=path, fix=fix)
     return Scene(stem, images, labels, grid)
+
+
+def _sizes(grid: Grid, grids: Sequence[Grid]) -> list[int]:
+    """The sizes of places that there is room for and that cut no pixel of any raster."""
+    return [s for s in range(1, min(grid.shape) + 1) if all(_whole(g, grid, s) for g in grids)]
 
 
 def _told(bounds: Bounds) -> str:
@@ -174,8 +182,7 @@ def label_cells(
     found = []
     for r in range(rows):
         bounds = window_bounds(scene.grid, Window(r * size, 0, size, cols * size))
-        label = read_label(path, legend, bounds=bounds, crs=scene.grid.crs)
-        parts = np.split(label.values.numpy(), cols, axis=1)
+        parts = np.split(read_classes(path, legend, bounds=bounds, crs=scene.grid.crs), cols, axis=1)
         found += [np.bincount(part.ravel(), minlength=UNKNOWN + 1)[: len(legend)] for part in parts]
     counts = np.stack(found)
     known = counts.sum(1)
