@@ -63,8 +63,9 @@ clean: ## remove what was built here
 		"$(PYTHON)" -m venv .tools; \
 		.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 
+# Compiled now, for where Python may not write bytecode: without it every command compiles 4,600 files of torch and others.
 $(STAMP): pyproject.toml requirements.lock | .tools/bin/uv
 	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	VIRTUAL_ENV=.venv $(UV) pip install --quiet -r requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --compile-bytecode -r requirements.lock
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps -e .
 	@touch $@
