@@ -23,7 +23,7 @@ from landweave.maps.strips import lay_out
 
 if TYPE_CHECKING:
     from landweave.maps.finding_fill import Blocks
-    from landweave.maps.finding_scene import At, Scene
+    from landweave.maps.finding_scene import At, Sample, Scene
     from landweave.maps.finding_words import Suspect
     from landweave.metrics.suspicion import Values
     from landweave.metrics.verdict import Look, Verdict
@@ -247,7 +247,8 @@ def _of_sensor(
     seen = scene.sample(chosen)
     verdict = judge(clean, _remembered(scene, chosen), seen.medians(model, name))
     found = suspects(scene, clean, verdict, seen, chosen)
-    blocks = clean.block_scores(scene.figures(scene.windows, verdict.suspects, progress=ask.progress))
+    every = scene.figures(scene.windows, verdict.suspects, progress=ask.progress)
+    blocks = clean.block_scores(every, scene.looser(verdict.suspects))
     told = {s.band: s for s in found}
     table = [row(scene, clean, verdict, blocks, told, c) for c in range(len(stream.bands))]
     path, filled = targets
@@ -267,7 +268,7 @@ def _of_sensor(
         clean_images=measured["images"],
         blocks=scene.shape,
         block=ask.block,
-        notes=tuple(n for n in sources.notes if "works without" not in n),
+        notes=(*(n for n in sources.notes if "works without" not in n), *_offset_note(scene, seen, verdict)),
         seconds=time.monotonic() - began,
     )
 
@@ -283,10 +284,23 @@ def _remembered(scene: Scene, chosen: list[At]) -> Look:
     from landweave.metrics.suspicion import of_image
 
     @cache
-    def figures(hidden: tuple[int, ...]) -> Values:
-        return of_image(scene.figures(chosen, hidden))
+    def figures(hidden: tuple[int, ...]) -> tuple[Values, Values]:
+        return of_image(scene.figures(chosen, hidden)), scene.looser(hidden)
 
     return figures
+
+
+def _offset_note(scene: Scene, seen: Sample, verdict: Verdict) -> list[str]:
+    """The suspicion of an offset that no band shows by itself, since all have it; an unlike image says it elsewhere."""
+    from landweave.data.check_values import offset_suspicion
+
+    name, source = scene.stream.sensor, scene.layout.reference.where
+    doubt = None if verdict.unlike else offset_suspicion(name, seen.darkest(scene.stream), source)
+    return (
+        [f"{doubt.what}\n  fix: {doubt.fix.replace('(tile), data.offset, or column', 'here; in training')}"]
+        if doubt
+        else []
+    )
 
 
 def _wrong(verdict: Verdict, blocks: Values) -> Blocks:

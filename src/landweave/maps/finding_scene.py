@@ -181,6 +181,11 @@ class Scene:
             target[...] = told[:, :, : target.shape[2], : target.shape[3]]
         return out
 
+    def looser(self, hidden: Collection[int]) -> Values:
+        """C: by what factor the error of each band grows for want of the hidden ones, by ridge regression."""
+        with torch.inference_mode():
+            return self.model.net(self.stream.sensor).ridge.looser(hidden).numpy()
+
     def _exchanged(self, read: Read, a: int, b: int) -> Read:
         order = list(range(len(self.stream.bands)))
         order[a], order[b] = order[b], order[a]

@@ -69,7 +69,8 @@ def _constant(stream: StreamContract, seen: Sample, band: int) -> Suspect | None
 
 def _swapped(scene: Scene, clean: Clean, verdict: Verdict, chosen: list[At], pair: tuple[int, int]) -> bool:
     """Whether both bands go with the others once they are exchanged."""
-    told = clean.scores(of_image(scene.figures(chosen, verdict.suspects, pair)))[list(pair)]
+    hidden = verdict.suspects
+    told = clean.scores(of_image(scene.figures(chosen, hidden, pair)), scene.looser(hidden))[list(pair)]
     before = verdict.final[list(pair)]
     return bool(told.max() < min(1.0, before.max(1).min()))
 

@@ -147,14 +147,18 @@ class Spread:
         pooled = np.concatenate([b.reshape(*b.shape[:2], -1) for b in blocks], 2)
         return cls(*_usual(np.stack(images, 2)), *_usual(pooled))
 
-    def image(self, figures: Values) -> Values:
-        """C K: figures of an image in units of the clean spread, 0 where there are none."""
-        return _told(figures, self.centre, self.width)
+    def image(self, figures: Values, looser: Values | None = None) -> Values:
+        """C K: figures of an image in units of the clean spread, 0 where there are none.
 
-    def block(self, figures: Values) -> Values:
+        `looser` (C) is by how much the predictions are worse than they were on the clean images.
+        """
+        return _told(_tightened(figures, looser), self.centre, self.width)
+
+    def block(self, figures: Values, looser: Values | None = None) -> Values:
         """C K h w: figures of blocks in units of the clean spread, NaN where there are none."""
         with np.errstate(invalid="ignore"):
-            z = (figures - self.block_centre[:, :, None, None]) / self.block_width[:, :, None, None]
+            far = _tightened(figures, looser) - self.block_centre[:, :, None, None]
+            z = far / self.block_width[:, :, None, None]
             out: Values = np.where(TWO_SIDED[:, None, None], np.abs(z), np.maximum(z, 0))
         return out
 
@@ -166,6 +170,18 @@ class Spread:
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Inverse of `to_json`."""
         return cls(**{k: np.array(v, np.float64) for k, v in raw.items()})
+
+
+def _tightened(figures: Values, looser: Values | None) -> Values:
+    """Figures C K ... as they would be, were the predictions as good as they were: residuals shrunk by a factor."""
+    if looser is None:
+        return figures
+    out = figures.copy()
+    factor = looser.reshape(-1, *(1,) * (figures.ndim - 2))
+    out[:, KINDS.index("level")] /= factor
+    for kind in ("rough", "lines"):
+        out[:, KINDS.index(kind)] -= np.log(factor)
+    return out
 
 
 def _usual(figures: Values) -> tuple[Values, Values]:

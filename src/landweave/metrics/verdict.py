@@ -26,8 +26,9 @@ OWN = tuple(KINDS.index(k) for k in ("lines", "flat"))
 TRIED = 3
 """How many of the worst bands are tried as the faulty one."""
 
-Look = Callable[[tuple[int, ...]], Values]
-"""Figures C K of an image, each band predicted from the others without the given ones."""
+Look = Callable[[tuple[int, ...]], tuple[Values, Values]]
+"""Figures C K of an image, each band predicted from the others without the given ones; and C, by what factor the error
+of each grows for want of those."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ class Clean:
         distances = [empty.distance(m) for m in medians]
         return cls(spread, scale, limit, block_scale, mean, covariance, limit_of(distances, alarm))
 
-    def scores(self, figures: Values) -> Values:
-        """C K: figures of an image as suspicion; above 1 is suspect."""
-        found: Values = self.spread.image(figures) / self.scale / self.limit
+    def scores(self, figures: Values, looser: Values | None = None) -> Values:
+        """C K: figures of an image as suspicion; above 1 is suspect. `looser` as in `Spread.image`."""
+        found: Values = self.spread.image(figures, looser) / self.scale / self.limit
         return found
 
-    def block_scores(self, figures: Values) -> Values:
+    def block_scores(self, figures: Values, looser: Values | None = None) -> Values:
         """C h w: the worst figure of each block as suspicion; NaN where nothing is seen."""
-        found: Values = (self.spread.block(figures) / self.block_scale[:, None, None]).max(1)
+        found: Values = (self.spread.block(figures, looser) / self.block_scale[:, None, None]).max(1)
         return found
 
     def distance(self, medians: Values, hidden: Sequence[int] = ()) -> float:
@@ -150,20 +151,22 @@ def judge(clean: Clean, look: Look, medians: Values) -> Verdict:
         look: gives the figures of the image.
         medians: C, of the image, NaN for a band that is not seen.
     """
-    first = clean.scores(look(()))
+    first = clean.scores(*look(()))
     most = max(1, len(first) // 3)
     hidden: tuple[int, ...] = ()
     now = first
     while _worst(now, hidden) > 1 and len(hidden) < most:
         ranked = [int(c) for c in np.argsort(-now.max(1)) if c not in hidden][:TRIED]
-        tried = {c: clean.scores(look(tuple(sorted((*hidden, c))))) for c in ranked if now[c].max() > 1}
+        tried = {c: clean.scores(*look(tuple(sorted((*hidden, c))))) for c in ranked if now[c].max() > 1}
         chosen = min(tried, key=lambda c: _worst(tried[c], (*hidden, c)))
         hidden, now = tuple(sorted((*hidden, chosen))), tried[chosen]
     distance = clean.distance(medians, hidden)
     unlike = _worst(now, hidden) > 1 or distance > 1
-    if unlike:
-        hidden = tuple(int(c) for c in np.flatnonzero(now[:, OWN].max(1) > 1))
-    kept = tuple(c for c in hidden if now[c].max() > 1)  # a band may have been named for another's sake
+    accused = np.flatnonzero(now[:, OWN].max(1) > 1) if unlike else hidden
+    kept = tuple(int(c) for c in accused if now[c].max() > 1)  # one may have been hidden for another's sake
+    if kept != hidden:
+        now = clean.scores(*look(kept))
+        kept = tuple(c for c in kept if now[c].max() > 1)
     return Verdict(kept, unlike, first, now, distance)
 
 

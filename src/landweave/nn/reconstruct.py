@@ -107,6 +107,9 @@ class BandNet(nn.Module):
                 layers.append(nn.Conv2d(width, width, 3, padding=1, groups=width))
             layers += [nn.Conv2d(width, width, 1), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, bands, 1))
+        for last in (self.linear, self.layers[-1]):  # it begins with the bands' means, not with noise
+            for weight in last.parameters():
+                nn.init.zeros_(weight)
 
     def forward(self, values: Float[Tensor, "N C H W"], there: Bool[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         """All bands, from those that are there."""

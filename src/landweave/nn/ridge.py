@@ -69,6 +69,17 @@ class Ridge(nn.Module):
         found = torch.linalg.solve(gram[at][:, at] + penalty.diag(), gram[at, band])
         return torch.zeros_like(gram[0]).index_put((at,), found)
 
+    def looser(self, hidden: Collection[int]) -> Float[Tensor, " C"]:
+        """By what factor the root mean square error of each band over the learned images grows without hidden ones."""
+        gram = self.gram / self.images
+
+        def error(band: int, without: Collection[int]) -> Tensor:
+            weights = self.weights(band, without)
+            found: Tensor = gram[band, band] - 2 * weights @ gram[band] + weights @ gram @ weights
+            return found.clamp(min=1e-12)
+
+        return torch.stack([(error(b, hidden) / error(b, ())).sqrt() for b in range(self.bands)]).clamp(min=1)
+
     def forward(
         self,
         values: Float[Tensor, "N C H W"],
