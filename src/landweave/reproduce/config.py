@@ -71,6 +71,10 @@ class Protocol(Shown):
         return self
 
 
+KINDS = ("adapt",)
+_KIND_FIX = "write kind: adapt for students of teachers, and leave it out for methods side by side"
+
+
 def protocols() -> dict[str, Path]:
     """The shipped protocols by name: `mosaic/table-1`, ..."""
     folder = Path(str(files("landweave") / "reproduce" / "protocols"))
@@ -94,8 +98,11 @@ def protocol(name: str | Path) -> Protocol | Adaptation:
     where = path.name if str(name) in shipped else str(path)
     default = str(name) if str(name) in shipped else path.stem
     whole = _extended({"name": default, **raw}, where)
-    if whole.get("kind") == "adapt":
+    kind = whole.get("kind")
+    if kind == "adapt":
         return parse(Adaptation, whole, where=where, lines=lines)
+    if kind is not None:
+        raise ConfigError(f"`kind` = `{kind}` is unknown{did_you_mean(str(kind), KINDS)}", where=where, fix=_KIND_FIX)
     return parse(Protocol, whole, where=where, lines=lines)
 
 
