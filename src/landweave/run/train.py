@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from landweave.data.load import diversity
 from landweave.data.stats import implausible
-from landweave.errors import RunError
+from landweave.errors import LandweaveError, RunError
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import Material, gather
@@ -17,6 +19,8 @@ from landweave.run.start import adopted, inherited, open_start
 
 PRETRAIN = "pretrain"
 """The folder in a run folder in which its first stage is trained."""
+MOST_KEYS = 4
+"""Of what differs from a run that stands in the folder, so many keys are told."""
 
 
 def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, progress: bool = True) -> Path:
@@ -41,6 +45,16 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     if _claim(experiment, folder, overwrite):
         note(f"{folder} is finished already; nothing to do")
         return folder
+    try:
+        _train(experiment, folder, progress, note)
+    except LandweaveError:
+        _leave_nothing(folder)
+        raise
+    return folder
+
+
+def _train(experiment: Experiment, folder: Path, progress: bool, note: Callable[[str], None]) -> None:
+    """All stages of a run whose folder is claimed."""
     material = gather(experiment, folder)  # faults of the data show before lightning has been loaded
     for doubt in (*implausible(material.contract), *_doubts(experiment, material)):
         note(f"warning: {doubt}")
@@ -56,7 +70,6 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     from landweave.run.fit import fit
 
     fit(experiment, material, folder, start=start, progress=progress, note=note)
-    return folder
 
 
 def _pretrained(stage: Experiment, material: Material, folder: Path, progress: bool) -> Path:
@@ -95,7 +108,7 @@ def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
         trained = any((folder / stage / "metrics.jsonl").is_file() for stage in (PRETRAIN, ""))
         if trained and not overwrite:
             raise RunError(
-                "another experiment's run stands there",
+                f"another experiment's run stands there: {_unlike(recipe(known), experiment)}",
                 where=folder,
                 fix="choose another --out, or add --overwrite to throw it away",
             )
@@ -105,6 +118,41 @@ def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     save(experiment, known)
     return False
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Take away what a refused run has written, as long as nothing has been trained there."""
+    ours = {"experiment.yaml", "contract.json", PRETRAIN}
+    if int(os.environ.get("LOCAL_RANK", "0")) or not folder.is_dir():
+        return
+    for stage in (folder / PRETRAIN, folder):
+        if stage.is_dir() and {p.name for p in stage.iterdir()} <= ours and not (stage / PRETRAIN).exists():
+            shutil.rmtree(stage)
+
+
+def _unlike(there: Experiment, here: Experiment) -> str:
+    """The first few keys in which two experiments differ: `optim.lr 0.001 there, 0.5 here`."""
+    one, other = (dict(_leaves(e.model_dump(mode="json"))) for e in (there, here))
+    keys = [k for k in {**one, **other} if one.get(k) != other.get(k) and k != "recipe"]
+    told = [f"{k} {_shown(one, k)} there, {_shown(other, k)} here" for k in keys[:MOST_KEYS]]
+    more = f"; and {len(keys) - MOST_KEYS} more keys" if len(keys) > MOST_KEYS else ""
+    return ("; ".join(told) or "its recipe has another name") + more
+
+
+def _leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted key."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _shown(leaves: Mapping[str, Any], key: str) -> str:
+    if key not in leaves:
+        return "not"
+    text = json.dumps(leaves[key], ensure_ascii=False).strip('"')
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _silent(text: str) -> None:

@@ -1,0 +1,52 @@
+"""What a refused run leaves behind, and how a run of another experiment is told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from landweave.errors import LandweaveError
+from landweave.run.experiment import recipe
+from landweave.run.train import _unlike, train
+
+HERE = ["data.kind=eurosat", "data.path=/no/such"]
+
+
+def refused(folder: Path, name: str = "mosaic-1") -> None:
+    with pytest.raises(LandweaveError, match="/no/such"):
+        train(recipe(name, HERE), folder, progress=False)
+
+
+@pytest.mark.parametrize("name", ["mosaic-1", "iai-simclr"])
+def test_a_refused_run_leaves_no_folder(tmp_path: Path, name: str) -> None:
+    refused(tmp_path / "run", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "experiment.yaml").unlink()
+    refused(tmp_path, "iai-simclr")
+    assert (tmp_path / "pretrain" / "metrics.jsonl").exists()
+
+
+def test_keys_that_differ_are_named_and_the_rest_counted() -> None:
+    there = recipe("mosaic-1", HERE)
+    assert _unlike(there, recipe("mosaic-1", [*HERE, "optim.lr=0.5"])) == "optim.lr 0.001 there, 0.5 here"
+    assert _unlike(there, recipe("mosaic-1", [*HERE, "method.terms.msc.weight=0.5", "data.streams=[rgb]"])) == (
+        'data.streams ["s2-l2a:B02+B03+B04+B08", "s1-grd-sigma0"] there, ["rgb"] here; '
+        "method.terms.msc.weight 1.0 there, 0.5 here"
+    )
+    text = _unlike(there, recipe("supervised", HERE))
+    assert "method.kind contrast there, supervised here" in text
+    assert " more keys" in text
+    assert text.count(" there, ") == 4
+    assert "method.terms.intra.kind intra there, not here" in _unlike(
+        there, recipe("mosaic-1", [*HERE, "method.terms={supervised: {kind: supervised}}"])
+    )
