@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from landweave.cli.common import Changes, Json, Pairs, bar, data_of, emit, is_change, numbers, pairs, say
 from landweave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from landweave.data.dataset import Dataset
 
 
 def tile(
@@ -106,16 +109,22 @@ def _path(folder: Path) -> Path:
 def check(
     recipe: Annotated[str, typer.Argument(help="A recipe, a table file, or data.kind=KIND.")],
     changes: Changes = None,
+    imperfect: Annotated[
+        bool, typer.Option("--imperfect", help="List training images with clouds, dead pixels, stripes, colour casts.")
+    ] = False,
     json_: Json = "",
 ) -> None:
     """Read all data once and say what is wrong.
 
-    Exit code 1 if anything is.
+    Exit code 1 if anything is. With --imperfect, only list the training images that have something odd about them.
     """
     from landweave.data.check import check as run
     from landweave.data.dataset import Chosen
 
     data = data_of(recipe, changes)
+    if imperfect:
+        _imperfect(Chosen(data.open(), data.choices, coarsen=data.coarsen), json_)
+        return
     with bar("check") as progress:
         report = run(Chosen(data.open(), data.choices, coarsen=data.coarsen), progress=progress)
     for line in report.lines():
@@ -123,6 +132,17 @@ def check(
     emit(report.to_json(), json_)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _imperfect(dataset: Dataset, json_: str) -> None:
+    """`check --imperfect`."""
+    from landweave.data.check_imperfect import imperfect
+
+    with bar("check") as progress:
+        found = imperfect(dataset, progress=progress)
+    for line in found.lines():
+        say(line, json_)
+    emit(found.to_json(), json_)
 
 
 def pack(

@@ -254,8 +254,8 @@ def _of_sensor(
     path, filled = targets
     if filled and verdict.suspects:
         write_filled(scene, filled, verdict.suspects, _wrong(verdict, blocks))
-    write_text(path.with_suffix(".csv"), _csv(table))
     _write_scores(scene, path, blocks, {"run": run.folder.name, "predicted by": by})
+    write_text(path.with_suffix(".csv"), _csv(table))
     return SensorResult(
         sensor=name,
         path=path,
