@@ -114,6 +114,22 @@ def test_a_term_of_a_view_that_is_not_there(table: Path) -> None:
     refuse(*words, "--out", table.parent / "run", names=names, code=2)
 
 
+def test_a_term_of_a_sensor_that_is_not_there_is_refused_before_torch_is_loaded(table: Path) -> None:
+    code = (
+        "import sys\nfrom landweave.errors import ConfigError\nfrom landweave.run.experiment import recipe\n"
+        "from landweave.run.train import train\n"
+        "try:\n    train(recipe(sys.argv[1], sys.argv[2:]), 'no-run', progress=False)\n"
+        "except ConfigError as error:\n    print(error)\n    assert 'torch' not in sys.modules\n"
+    )
+    data = ("data.kind=table", f"data.path={table}", "data.task=lulc")
+    for name, key in (("d-simclr", "pretrain.method.terms.inter"), ("mma", "pretrain.method.terms.dense")):
+        words = (name, *data, f"{key}.sensors=[s2-l2a, s1-rtc-gama0]")
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=table.parent)
+        assert done.returncode == 0, done.stderr
+        assert "no sensor `s1-rtc-gama0`, did you mean `s1-rtc-gamma0`?" in done.stdout
+        assert not (table.parent / "no-run").exists()
+
+
 def test_a_method_that_would_end_without_a_classifier(table: Path) -> None:
     words = ("train", "mosaic-1", "data.kind=table", f"data.path={table}", "method.terms.supervised.weight=0")
     refuse(*words, "--out", table.parent / "run", names=("classify", "supervised", "pretrain"), code=2)

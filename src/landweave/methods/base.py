@@ -73,6 +73,13 @@ class MethodConfig(Config):
         """What a person should be told of it beside its name."""
         return ()
 
+    def require(self, sensors: Sequence[str]) -> None:
+        """Refuse data that lack a sensor which the method names, as soon as they are opened.
+
+        Raises:
+            ConfigError: with the nearest sensor that is there.
+        """
+
     @abc.abstractmethod
     def build(self, contract: Contract, task: Task) -> Model:
         """A model with random weights, drawn from torch's global generator.

@@ -112,6 +112,16 @@ class Contrast(MethodConfig):
         """Each term with the readings that it takes."""
         return [f"{name} = {term.reading()}" for name, term in active(self.terms).items()]
 
+    def require(self, sensors: Sequence[str]) -> None:
+        """Refuse what the sensors cannot give to a term with a weight. See `MethodConfig.require`.
+
+        Raises:
+            ConfigError: a term names a sensor that is not there, or compares sensors where there is one.
+        """
+        there = ["early"] if self.fusion.kind == "early" else list(sensors)
+        for name, term in active(self.terms).items():
+            term.fit(there, f"method.terms.{name}")
+
     def build(self, contract: Contract, task: Task) -> Model:
         """A `SceneModel` with the projection heads that terms name. See `MethodConfig.build`.
 
@@ -125,9 +135,7 @@ class Contrast(MethodConfig):
         if self.learns_labels:
             self._require(task, self.kind)
         terms = active(self.terms)
-        sensors = ["early"] if self.fusion.kind == "early" else sorted(contract.streams)
-        for name, term in terms.items():
-            term.fit(sensors, f"method.terms.{name}")
+        self.require(sorted(contract.streams))
         named = {getattr(term, "head", None) for term in terms.values()}
         model = SceneModel(
             contract,

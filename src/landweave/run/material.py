@@ -60,6 +60,10 @@ def gather(experiment: Experiment, folder: Path) -> Material:
     from landweave.data.stats import contract_of
 
     dataset, task = open_data(experiment)
+    sensors = sorted({stream.partition("@")[0] for stream in dataset.streams})
+    for stage in (experiment, experiment.first):
+        if stage is not None:
+            stage.method.require(sensors)
     train, validation = dataset.of_split("train"), dataset.of_split("validation")
     for i in (*train, *validation)[:LOOKED_AT]:
         dataset.look(i)

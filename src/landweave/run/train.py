@@ -134,6 +134,7 @@ def _unlike(there: Experiment, here: Experiment) -> str:
     """The first few keys in which two experiments differ: `optim.lr 0.001 there, 0.5 here`."""
     one, other = (dict(_leaves(e.model_dump(mode="json"))) for e in (there, here))
     keys = [k for k in {**one, **other} if one.get(k) != other.get(k) and k != "recipe"]
+    keys.sort(key=lambda k: not k.endswith("kind"))  # another kind explains other keys
     told = [f"{k} {_shown(one, k)} there, {_shown(other, k)} here" for k in keys[:MOST_KEYS]]
     more = f"; and {len(keys) - MOST_KEYS} more keys" if len(keys) > MOST_KEYS else ""
     return ("; ".join(told) or "its recipe has another name") + more
