@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from landweave.data import raster
-from landweave.data.check import check, check_image, refuse_implausible
+from landweave.data.check import CheckReport, check, check_image, refuse_implausible
 from landweave.data.dataset import Dataset
 from landweave.data.table import Table, write_table
 from landweave.data.table_rows import read_rows
-from landweave.data.tile import tile
+from landweave.data.tile import TileReport, tile
 from landweave.errors import DataError
 from landweave.grid import Grid
 from landweave.legends import LandClass, Legend
@@ -249,11 +249,26 @@ def with_offset(table: Path, **offset: float) -> Dataset:
     return Table(path=str(table.with_name("other.parquet"))).open()
 
 
+def test_classes_at_no_place_share_a_line() -> None:
+    counts = {"water": {"train": 3, "": 1}, "snow": {"train": 0, "": 0}, "bare ground": {"train": 0, "": 0}}
+    lines = CheckReport("t", 4, classes={"lulc": counts}, unlabelled={"lulc": 0}).lines()
+    assert "    water: 3 train, 1 unused" in lines
+    assert "    at no place: snow, bare ground" in lines
+    assert not any(line.endswith(": ") for line in lines)
+    told = TileReport("t.parquet", 8, 1, classes={"lulc": counts}, unlabelled={"lulc": 0}).lines()
+    assert "    at no place: snow, bare ground" in told
+    assert "    water: 3 train" in told
+
+
 def test_real_tiles_the_one_with_the_offset_is_found_until_it_is_subtracted(tmp_path: Path, real: Path) -> None:
     table = tiles(tmp_path, real)
     report = check(Table(path=str(table)).open())
     assert report.errors == []
     assert "S2L2A/433D_629L_3_1.tif" in about(report.warnings, "suspected +1000 offset")
+    mend = next(w for w in report.warnings if "suspected +1000" in w).partition("fix: ")[2]
+    assert "1 of 5 images only" in mend  # data.offset, or --offset for a glob, would spoil the other four
+    assert "column s2-l2a.offset of its rows" in mend
+    assert "--append --offset s2-l2a=-1000" in mend
     assert report.streams["s2-l2a"].values == 5 * 224 * 224 * 12
     assert len(report.streams["dem"].crs) == 5
     mended = check(with_offset(table, t433D=-1000))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landweave.data.check_values import Darkest, check_image, findings, offset_suspicion, refuse_implausible, values_of
+from landweave.data.check_values import (
+    Darkest,
+    Finding,
+    check_image,
+    findings,
+    offset_suspicion,
+    refuse_implausible,
+    values_of,
+)
 from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split
 from landweave.data.tile_plan import near_pairs
 from landweave.errors import LandweaveError, listed
@@ -111,9 +119,10 @@ class CheckReport:
             out.append(f"    {values}, offset {_told(c.offset)}, {share}")
         for task, table in self.classes.items():
             out.append(f"  {task}: places with each class ({self.unlabelled[task]} without label)")
-            out += [
-                f"    {n}: " + ", ".join(f"{k} {s or 'unused'}" for s, k in c.items() if k) for n, c in table.items()
-            ]
+            there = {n: ", ".join(f"{k} {s or 'unused'}" for s, k in c.items() if k) for n, c in table.items()}
+            out += [f"    {n}: {told}" for n, told in there.items() if told]
+            if absent := [n for n, told in there.items() if not told]:
+                out.append(f"    at no place: {listed(absent, 8)}")
         for title, texts in (("error", self.errors), ("warning", self.warnings)):
             out += [f"{title}: {t}" for t in texts[:most]]
             if len(texts) > most:
@@ -191,6 +200,8 @@ class _Look:
     shifts: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
     ground: dict[str, list[tuple[int, Grid]]] = field(default_factory=dict)
     dark: dict[tuple[Any, ...], Darkest] = field(default_factory=dict)
+    judged: Counter[str] = field(default_factory=Counter)
+    suspected: dict[str, list[tuple[str, Finding]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.left = Counter(self._key(i) for i in range(len(self.dataset)))
@@ -244,10 +255,22 @@ class _Look:
             dark, (_, name, date) = self.dark.pop(own), own
             stream = next(s for s in self.report.streams if s.partition("@")[0] == name)
             file = self.dataset.file_of(index, stream)
-            doubt = offset_suspicion(name, dark, str(file or ""))
-            if doubt:
+            self.judged[name] += 1
+            if doubt := offset_suspicion(name, dark, str(file or "")):
                 when = f", date {date + 1}" if date else ""
-                self.warnings.add(f"{file or self.dataset.places[index].name}: {name}{when} {doubt}")
+                image = f"{file or self.dataset.places[index].name}: {name}{when}"
+                self.suspected.setdefault(name, []).append((image, doubt))
+
+    def _offsets(self) -> None:
+        """Suspected offsets, with the mend for all images of a sensor or for some of them."""
+        for name, found in self.suspected.items():
+            few = len(found) < self.judged[name]
+            fix = (
+                f"if so, of {len(found)} of {self.judged[name]} images only: write -1000 into column {name}.offset of "
+                f"its rows, or tile it by itself: --append --offset {name}=-1000"
+            )
+            for image, doubt in found:
+                self.warnings.add(f"{image} {replace(doubt, fix=fix) if few else doubt}")
 
     def _grids(self, index: int, sample: Sample) -> None:
         """Do the images of a place lie on one ground?"""
@@ -283,7 +306,8 @@ class _Look:
             row[split] = row.get(split, 0) + 1  # the places set aside count only where there are some
 
     def between_places(self) -> None:
-        """What differs between places of one stream, and ground that two splits share."""
+        """What differs between places of one stream, suspected offsets, and ground that two splits share."""
+        self._offsets()
         for stream, count in self.report.streams.items():
             for what, counter, bag, fix in (
                 ("bands", count.bands, self.errors, "give all places the same bands (data.streams)"),

@@ -63,7 +63,10 @@ class TileReport:
                 out.append(f"{n} have no known pixel of {task}: kept for their images")
             out += [f"  {task}, places with each class:"]
             names = self.classes[task]
-            out += [f"    {name}: " + ", ".join(f"{k} {s}" for s, k in c.items() if s) for name, c in names.items()]
+            there = {name: c for name, c in names.items() if any(c.values())}
+            out += [f"    {name}: " + ", ".join(f"{k} {s}" for s, k in c.items() if s) for name, c in there.items()]
+            if absent := [name for name in names if name not in there]:
+                out.append(f"    at no place: {listed(absent, 8)}")
         return [*out, f"{self.out}: {self.table_places} places"]
 
 
