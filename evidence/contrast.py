@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from evidence.record import HERE, ROOT, SHARED, Record, landweave, shared
 
 if TYPE_CHECKING:
-    from landweave.reproduce import Protocol, Table
+    from landweave.reproduce import Adaptation, Protocol, Table
     from landweave.reproduce.paired import Pair
 
 EUROSAT = SHARED / "data" / "eurosat-rgb"
@@ -86,7 +86,7 @@ def eurosat(scratch: Path) -> dict[str, Any]:
     return figures(run(given, {"eurosat-rgb": EUROSAT}, scratch / "eurosat"))
 
 
-def run(given: Protocol, data: dict[str, Path], out: Path) -> Table:
+def run(given: Protocol | Adaptation, data: dict[str, Path], out: Path) -> Table:
     """The table, with every run that is lacking made first."""
     from landweave.reproduce import run_protocol
 

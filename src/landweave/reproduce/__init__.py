@@ -12,10 +12,23 @@ A protocol of one's own is a YAML file, or a `Protocol` built in Python. Nothing
 
 from __future__ import annotations
 
+from landweave.reproduce.adaptation import Adaptation
 from landweave.reproduce.auditing import audit
 from landweave.reproduce.config import Protocol, Row, protocol, protocols
 from landweave.reproduce.engine import run_protocol
 from landweave.reproduce.shown import Metric, Scale, Source
 from landweave.reproduce.table import Table
 
-__all__ = ["Metric", "Protocol", "Row", "Scale", "Source", "Table", "audit", "protocol", "protocols", "run_protocol"]
+__all__ = [
+    "Adaptation",
+    "Metric",
+    "Protocol",
+    "Row",
+    "Scale",
+    "Source",
+    "Table",
+    "audit",
+    "protocol",
+    "protocols",
+    "run_protocol",
+]

@@ -1,0 +1,347 @@
+"""The full claims of issue 4 on adapting: `make evidence NAME=robust`; hours on two cores, resumable part by part.
+
+Runs stand in `build/evidence/robust`. Those of `landweave reproduce` carry the fingerprint of the code that made them;
+the others are finished run folders, which `landweave train` leaves alone (delete a folder to make it anew).
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evidence.record import HERE, SHARED, Record, landweave
+from evidence.robust_data import SCENES, chips, tiles, windows
+
+if TYPE_CHECKING:
+    from landweave.reproduce import Table
+    from landweave.run.matrix import Cell, Matrix
+
+EUROSAT = SHARED / "data" / "eurosat-rgb"
+SEEDS = (0, 1, 2)
+WORKERS = 2
+COST = 0.03
+"""What masking must cost an encoder before adapting has anything to give back."""
+PAPER = ("method.match={clip: {kind: clip}}", "optim.lr=1e-4", "optim.schedule=constant", "optim.warmup=0")
+"""The thesis's recipe on any teacher: contrast alone, no complete image, its rate."""
+FOUR, FIVE = "B02,B04,B08,B11", "B08,B8A,B09,B11,B12"
+"""The thesis's set of four bands, and its B8 to B12 without cirrus, which L2A has not."""
+
+
+def main() -> None:
+    """Run what is not recorded yet."""
+    record = Record("robust")
+    seeds = list(SEEDS)
+    for preset in ("petcu2024-names", "petcu2024-positional"):
+        command = "landweave reproduce evidence/protocols/adapt-eurosat.yaml --data eurosat=DIR"
+        record.part(f"sets/{preset}", f"{command} ({preset})", partial(sets, record.scratch, preset), seeds=seeds)
+    for seed in SEEDS:
+        command = "landweave train adapt ... on EuroSAT RGB; landweave matrix --faults missing:G,B@0.9"
+        record.part(f"rgb/{seed}", command, partial(rgb, record.scratch, seed), seeds=[seed])
+    command = "landweave train adapt ... on chips of 23 real patches; landweave matrix"
+    record.part("patches", command, lambda: patches(record.scratch), seeds=seeds)
+    command = "landweave train adapt-any ...; landweave matrix beside dedicated encoders"
+    record.part("any/synthetic", command, lambda: any_synthetic(record.scratch), seeds=seeds)
+    record.part("any/patches", command, lambda: any_patches(record.scratch), seeds=seeds)
+    command = "landweave train segment, adapt-maps, adapt pooled ...; landweave matrix --faults petcu2024-names/..."
+    record.part("segmentation", command, lambda: segmentation(record.scratch), seeds=seeds)
+    record.part("terramind", f"{command}, each tile left out once", lambda: terramind(record.scratch), seeds=[0])
+
+
+# ---- 1: the twelve sets
+
+
+def sets(scratch: Path, preset: str) -> dict[str, Any]:
+    """Cost of masking and gain of adapting, set by set, of one reading of the band numbers."""
+    from landweave.reproduce import protocol, run_protocol
+
+    world = _eurosat(scratch)
+    given = protocol(HERE / "protocols" / "adapt-eurosat.yaml").model_copy(update={"presets": (preset,)})
+    table = run_protocol(given, {"eurosat": str(world)}, scratch / "sets", workers=WORKERS)
+    if not table.ok:
+        raise SystemExit(f"{len(table.failures)} runs failed: {table.failures[:1]}")
+    return {"preset": preset, "probe": claims(table, ""), "drop-in": claims(table, "_drop_in")}
+
+
+def claims(table: Table, end: str) -> dict[str, Any]:
+    """Of every set: its cost to the teacher, its gain, and whether the claim holds; the rank correlation of both."""
+    from scipy.stats import spearmanr
+
+    whole = table.get("none", f"teacher_oa{end}").values
+    rows = []
+    for name in dict.fromkeys(e.row for e in table.entries if e.row != "none"):
+        teacher, student = (table.get(name, f"{who}_oa{end}").values for who in ("teacher", "student"))
+        cost = [whole[i] - teacher[i] for i in teacher]
+        gain = [student[i] - teacher[i] for i in teacher]
+        error = statistics.stdev(gain) / math.sqrt(len(gain))
+        mean = statistics.mean(gain)
+        costly = statistics.mean(cost) >= COST
+        rows.append(
+            {
+                "set": name,
+                "teacher": _round(statistics.mean(teacher.values())),
+                "student": _round(statistics.mean(student.values())),
+                "cost": _round(statistics.mean(cost)),
+                "gain": _round(mean),
+                "standard_error": _round(error),
+                "costs_3_points": costly,
+                "holds": mean > 0 if costly else mean >= -2 * error,
+            }
+        )
+    rank = spearmanr([r["cost"] for r in rows], [r["gain"] for r in rows])
+    return {
+        "complete": _round(statistics.mean(whole.values())),
+        "sets": rows,
+        "costly_sets": sum(r["costs_3_points"] for r in rows),
+        "hold": sum(r["holds"] for r in rows),
+        "rank_correlation_of_cost_and_gain": _round(float(rank.statistic)),
+    }
+
+
+# ---- 2: real input
+
+
+def rgb(scratch: Path, seed: int) -> dict[str, Any]:
+    """ResNet-18 from random weights; one student for 0.9 and 1.0 of G and B, and one by the thesis's recipe."""
+    out = scratch / f"rgb-{seed}"
+    data = ("data.kind=eurosat", f"data.path={EUROSAT}", "data.splits=random", f"seed={seed}")
+    long = ("train.epochs=12", "train.validate_every=12")
+    teacher = _train("supervised", out / "teacher", *data, "train.epochs=14", "method.head={kind: mlp}")
+    both = "[{kind: missing, bands: [G, B], ratio: 0.9}, {kind: missing, bands: [G, B], ratio: 1.0, chance: 0.5}]"
+    ours = _train("adapt", out / "ours", *data, f"start={teacher}", f"method.faults.faults={both}", *long)
+    one = "method.faults={faults: [{kind: missing, bands: [G, B], ratio: 0.9, at: model}], complete: 0}"
+    thesis = _train("adapt", out / "thesis", *data, f"start={teacher}", one, *PAPER, *long)
+    return _told(_matrix([teacher, ours, thesis], ["missing:G,B@0.9", "missing:G,B@1.0"]))
+
+
+def patches(scratch: Path) -> dict[str, Any]:
+    """Which of 23 real scenes a chip is from: taught on left halves, asked on right halves, offsets harmonised."""
+    by_seed, scenes = [], []
+    faults = [f"missing:{FOUR}@0.9", f"missing:{FOUR}@1.0"]
+    for seed in SEEDS:
+        teacher, data = _chips(scratch, seed)
+        some, all_ = (f"{{kind: missing, bands: [{FOUR}], ratio: {r}}}" for r in ("0.9", "1.0, chance: 0.5"))
+        both = f"[{some}, {all_}]"
+        out = teacher.parent
+        ours = _train(
+            "adapt", out / "ours", *data, f"start={teacher}", f"method.faults.faults={both}", "train.epochs=20"
+        )
+        one = f"method.faults={{faults: [{{kind: missing, bands: [{FOUR}], ratio: 0.9, at: model}}], complete: 0}}"
+        thesis = _train("adapt", out / "thesis", *data, f"start={teacher}", one, *PAPER, "train.epochs=20")
+        by_seed.append(_told(_matrix([teacher, ours, thesis], faults)))
+        scenes.append({text: _by_scene(teacher, ours, text) for text in ("", *faults)})
+    intervals = {text or "complete": _interval([s[text] for s in scenes]) for text in scenes[0]}
+    return {"scenes": SCENES, "seeds": by_seed, "student less teacher, drop-in, over scenes": intervals}
+
+
+def _chips(scratch: Path, seed: int) -> tuple[Path, tuple[str, ...]]:
+    table = chips(scratch / "chips")
+    data = ("data.kind=pack", f"data.path={table}", "data.task=scene", f"seed={seed}", "train.validate_every=20")
+    small = ("method.encoder.name=resnet10t", "method.encoder.stem=no-pool", "train.batch_size=64")
+    out = scratch / f"patches-{seed}"
+    words = (*data, *small, "method.head={kind: mlp}", "train.epochs=20", "train.validate_every=5")
+    return _train("supervised", out / "teacher", *words), data
+
+
+def _by_scene(teacher: Path, student: Path, text: str) -> dict[str, float]:
+    """Scene -> accuracy of the student less that of the teacher, by their own heads."""
+    from landweave.run.evaluate import evaluate
+    from landweave.transforms.faults import named
+
+    faults = named(text) if text else None
+    found: list[dict[str, list[float]]] = []
+    for run in (teacher, student):
+        rows: dict[str, list[float]] = {}
+        for place in evaluate(run, faults=faults, fault_name=text)["places"]:
+            rows.setdefault(place["group"], []).append(place["score"])
+        found.append(rows)
+    return {scene: statistics.mean(found[1][scene]) - statistics.mean(found[0][scene]) for scene in found[0]}
+
+
+def _interval(by_seed: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Mean over scenes of the mean over seeds, with Student's 95 % interval over scenes."""
+    from scipy.stats import t
+
+    values = [statistics.mean(s[scene] for s in by_seed) for scene in by_seed[0]]
+    mean, n = statistics.mean(values), len(values)
+    reach = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return {"scenes": n, "difference": _round(mean), "interval": [_round(mean - reach), _round(mean + reach)]}
+
+
+# ---- 3: one encoder for all subsets
+
+
+def any_synthetic(scratch: Path) -> dict[str, Any]:
+    """One student for every subset beside dedicated ones, bands wholly missing."""
+    world = _store(_eurosat(scratch), scratch / "eurosat-store", "data.kind=eurosat", "data.splits=random")
+    data = ("data.kind=pack", f"data.path={world}", "train.batch_size=64")
+    teach = ("method.encoder.name=lcnet_050", "method.head={kind: mlp}", "optim.lr=3e-3", "train.epochs=30")
+    return _any(scratch / "any", data, teach, ["B02", "B08", FOUR, "B08,B09,B10,B11,B12"], epochs=(25, 100))
+
+
+def any_patches(scratch: Path) -> dict[str, Any]:
+    """The same on chips of the real patches."""
+    data = ("data.kind=pack", f"data.path={chips(scratch / 'chips')}", "data.task=scene", "train.batch_size=64")
+    teach = (
+        "method.encoder.name=resnet10t",
+        "method.encoder.stem=no-pool",
+        "method.head={kind: mlp}",
+        "train.epochs=20",
+    )
+    return _any(scratch / "any-patches", data, teach, [FOUR, FIVE], epochs=(20, 60))
+
+
+def _any(
+    out: Path, data: tuple[str, ...], teach: tuple[str, ...], bands: Sequence[str], *, epochs: tuple[int, int]
+) -> dict[str, Any]:
+    faults = [f"missing:{b}@1.0" for b in bands]
+    seeds = []
+    for seed in SEEDS:
+        words = (*data, f"seed={seed}", f"train.validate_every={epochs[0]}")
+        teacher = _train("supervised", out / f"teacher-{seed}", *data, f"seed={seed}", *teach)
+        runs = [
+            teacher,
+            _train("adapt-any", out / f"any-{seed}", *words, f"start={teacher}", f"train.epochs={epochs[1]}"),
+        ]
+        for i, own in enumerate(bands):
+            only = f"method.faults.faults=[{{kind: missing, bands: [{own}], ratio: 1.0}}]"
+            run = out / f"dedicated-{i}-{seed}"
+            runs.append(_train("adapt", run, *words, f"start={teacher}", only, f"train.epochs={epochs[0]}"))
+        seeds.append(_beside(_matrix(runs, faults), runs, faults))
+    steps = {name: e * m for name, e, m in (("dedicated, each", epochs[0], 1), ("one for all", epochs[1], 2))}
+    return {"seeds": seeds, "student images a training place": steps, "sets": list(bands)}
+
+
+def _beside(found: Matrix, runs: Sequence[Path], faults: Sequence[str]) -> dict[str, Any]:
+    """For each set the one encoder for all, the dedicated one, and the teacher."""
+    teacher, everybody, *own = (p.name for p in runs)
+    rows = {}
+    for text, name in zip(faults, own, strict=True):
+        cells = {"teacher": (teacher, text), "one for all": (everybody, text), "dedicated": (name, text)}
+        rows[text] = {who: _cell(found.cell(*at)) for who, at in cells.items()}
+    rows["complete"] = {"teacher": _cell(found.cell(teacher, "complete")),
+                        "one for all": _cell(found.cell(everybody, "complete"))}  # fmt: skip
+    return rows
+
+
+# ---- 4: segmentation
+
+
+def segmentation(scratch: Path) -> dict[str, Any]:
+    """Synthetic SEN12MS in pixels of 40 m: feature maps, pooled features and the thesis's recipe, original decoder."""
+    world = scratch / "sen12ms"
+    if not (world / "done").exists():
+        shutil.rmtree(world, ignore_errors=True)
+        landweave("synth", "sen12ms", world, "--places", "240", "--seed", "0")
+        (world / "done").touch()
+    store = _store(world, scratch / "sen12ms-store", "data.kind=sen12ms", "data.streams=[s2-l1c]", "data.coarsen=4")
+    data = ("data.kind=pack", f"data.path={store}", "data.streams=[s2-l1c]")
+    sets_ = ["B2", "B8", "B2-B3-B4", "B2-B4-B8-B11", "B8-B9-B10-B11-B12"]
+    out: dict[str, Any] = {}
+    for label in sets_:
+        text = f"petcu2024-names/{label}@0.9"
+        out[text] = [_told(_mapped(scratch / "segmentation" / label, data, seed, text)) for seed in SEEDS]
+    return out
+
+
+def _mapped(out: Path, data: tuple[str, ...], seed: int, text: str) -> Matrix:
+    """A teacher a seed, and three students of one set."""
+    from landweave.transforms.faults import named
+
+    words = (*data, f"seed={seed}", "train.batch_size=8")
+    teacher = _train(
+        "segment", out.parent / f"teacher-{seed}", *words, "method.encoder.name=resnet10t", "train.epochs=25"
+    )
+    (fault,) = named(text).faults
+    only = f"method.faults.faults=[{{kind: missing, bands: [{','.join(fault.bands)}], ratio: 0.9}}]"
+    start, quick = f"start={teacher}", ("train.epochs=15", "train.validate_every=15")
+    maps = _train("adapt-maps", out / f"maps-{seed}", *words, start, only, *quick)
+    pooled = _train(
+        "adapt-maps", out / f"pooled-{seed}", *words, start, only, *quick, "method.match={pooled: {kind: clip}}"
+    )
+    return _matrix([teacher, maps, pooled], [text], probes=False)
+
+
+def terramind(scratch: Path) -> dict[str, Any]:
+    """Each of five genuine tiles left out once: the students' mIoU on it less their teacher's, and no more."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for left_out in tiles():
+        store = windows(scratch / "terramind" / left_out, left_out)
+        data = ("data.kind=pack", f"data.path={store}", "data.streams=[s2-l2a]")
+        text = f"missing:{FOUR}@0.9"
+        found = _mapped(scratch / "terramind" / left_out / "runs", data, 0, text)
+        teacher, *students = list(found.encoders)
+        base = {c: found.cell(teacher, c).drop_in["miou_existing"] or 0.0 for c in ("complete", text)}
+        for name in students:
+            mine = {c: found.cell(name, c).drop_in["miou_existing"] or 0.0 for c in base}
+            row = {"tile": left_out, **{f"{c}, less teacher": _round(mine[c] - base[c]) for c in base}}
+            out.setdefault(name.rpartition("-")[0], []).append(row)
+    pooled = {
+        name: {k: _round(statistics.mean(r[k] for r in rows)) for k in rows[0] if k != "tile"}
+        for name, rows in out.items()
+    }
+    return {"tiles": out, "mean over tiles": pooled}
+
+
+# ---- the machinery
+
+
+def _eurosat(scratch: Path) -> Path:
+    """The frozen synthetic EuroSAT of 1,200 places."""
+    world = scratch / "eurosat"
+    if not (world / "done").exists():
+        shutil.rmtree(world, ignore_errors=True)
+        landweave("synth", "eurosat", world, "--places", "1200", "--seed", "0")
+        (world / "done").touch()
+    return world
+
+
+def _store(source: Path, store: Path, *words: str) -> Path:
+    landweave("pack", store, *words, f"data.path={source}")
+    return store
+
+
+def _train(recipe: str, out: Path, *words: str) -> Path:
+    """A finished run is left alone, a killed one goes on."""
+    landweave("train", recipe, *words, "--out", out)
+    return out
+
+
+def _matrix(runs: Sequence[Path], faults: Sequence[str], *, probes: bool = True) -> Matrix:
+    from landweave.run.matrix import columns, matrix
+    from landweave.run.probe import Probe
+
+    return matrix(list(runs), columns(faults), probe=Probe() if probes else None)
+
+
+def _told(found: Matrix) -> dict[str, Any]:
+    """Every cell in a few figures."""
+    cells: dict[str, dict[str, Any]] = {}
+    for c in found.cells:
+        cells.setdefault(c.faults, {})[c.encoder] = _cell(c)
+    return {"score": found.headline, "places": found.places, "cells": cells}
+
+
+def _cell(c: Cell) -> dict[str, Any]:
+    from landweave.run.matrix import HEADLINE
+
+    key = next(k for k in HEADLINE.values() if k in c.drop_in)
+    out: dict[str, Any] = {"drop_in": _round(c.drop_in[key]), "recovered": _round(c.recovered)}
+    if c.probe:
+        out |= {"probe": _round(c.probe[key]["mean"]), "probe_std": _round(c.probe[key]["std"])}
+    return out | {
+        "unchanged": _round(c.unchanged_teacher),
+        "cosine": _round(c.alignment.cosine if c.alignment else None),
+    }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+if __name__ == "__main__":
+    main()
