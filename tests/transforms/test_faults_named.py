@@ -169,6 +169,8 @@ def test_wrong_names_are_refused(text: str, said: str) -> None:
     ("wrong", "said"),
     [
         ({"kind": "missing", "size": [3, 1]}, "low <= high"),
+        ({"kind": "missing", "size": [1, 2, 3]}, r"size is \[1, 2, 3\]: two bounds"),
+        ({"kind": "missing", "size": 3}, "faults.0.size`: settings"),
         ({"kind": "missing", "ratio": {"kind": "gradua"}}, "gradual"),
         ({"kind": "missing", "ratio": {"kind": "staircase", "steps": 20}}, "20 steps do not fit 15 epochs"),
         ({"kind": "missing", "size": {"kind": "growing", "start": 3, "end": 2}}, "fewer"),
@@ -218,6 +220,9 @@ def test_settings_go_through_yaml_and_back(tmp_path: Path) -> None:
     raw, _ = read_yaml(file)
     assert parse(Faults, raw) == faults
     assert raw["faults"][0]["ratio"] == 0.9, "a constant share stays a number"
+    pair = Faults(faults=(Missing(size=(1, 3)),))
+    assert pair.model_dump(mode="json")["faults"][0]["size"] == [1, 3]
+    assert Faults.model_validate(pair.model_dump()) == pair
     stairs = Faults(faults=(Missing(ratio=Staircase(steps=3), size=Growing()),))
     assert Faults.model_validate(json.loads(stairs.model_dump_json())) == stairs
     schema = Faults.model_json_schema()
@@ -231,6 +236,10 @@ def test_lines_say_what_differs_from_the_defaults() -> None:
         "missing (ratio kind=gradual start=0.2 end=0.8 epochs=15)",
         "noise",
         "20% of places complete",
+    ]
+    assert Faults(faults=(Missing(size=(1, 3)), Holes(cover=(0.2, 0.5)))).lines() == [
+        "missing (size 1 to 3)",
+        "holes (cover 0.2 to 0.5)",
     ]
     assert Faults(complete=0.2).lines() == []
 

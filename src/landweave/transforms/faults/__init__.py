@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from landweave.transforms.faults.schedules import LOOK, Constant, Gradual, Growing, Ratio, SizeSchedule, Staircase
+from landweave.transforms.faults.schedules import (
+    LOOK,
+    Between,
+    Constant,
+    Gradual,
+    Growing,
+    Ratio,
+    SizeSchedule,
+    Staircase,
+)
 from landweave.transforms.faults.sets import SETS, label, named
 from landweave.transforms.faults.settings import (
     Absent,
@@ -32,6 +41,7 @@ __all__ = [
     "LOOK",
     "SETS",
     "Absent",
+    "Between",
     "Constant",
     "DeadColumns",
     "Fault",

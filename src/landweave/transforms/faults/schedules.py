@@ -66,6 +66,20 @@ class Staircase(Config):
         return self.start + (self.end - self.start) * level / (self.steps - 1)
 
 
+class Between(Config):
+    """A number of bands that is drawn each time, evenly from `low` to `high`. A pair of bare numbers means this."""
+
+    kind: Literal["between"] = "between"
+    low: int = Field(1, ge=0, description="the fewest")
+    high: int = Field(1, ge=0, description="the most")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"size is {[self.low, self.high]}: two bounds are needed, low <= high")
+        return self
+
+
 class Growing(Config):
     """A number of bands that grows from epoch to epoch, in equal steps, rounded down.
 
@@ -115,5 +129,23 @@ Ratio = Annotated[
 ]
 """A share of pixels: a number, or a schedule."""
 
-SizeSchedule = Growing
-"""A number of bands that changes from epoch to epoch."""
+
+def _between(given: Any) -> Any:
+    if not isinstance(given, list | tuple):
+        return given
+    if len(given) != 2:
+        raise ValueError(f"size is {list(given)}: two bounds [low, high] are needed, or a schedule")
+    return {"kind": "between", "low": given[0], "high": given[1]}
+
+
+def _pair(size: Between | Growing) -> Any:
+    return [size.low, size.high] if isinstance(size, Between) else size.model_dump()
+
+
+SizeSchedule = Annotated[
+    Between | Growing,
+    Field(discriminator="kind"),
+    BeforeValidator(_between, json_schema_input_type=tuple[int, int] | Between | Growing),
+    PlainSerializer(_pair),
+]
+"""A number of bands: two bounds to draw it between, or a schedule."""

@@ -15,7 +15,7 @@ from landweave.config import Config
 from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.sensors import SENSORS, Sensor
 from landweave.sensors import sensor as sensor_of
-from landweave.transforms.faults.schedules import Constant, Ratio, SizeSchedule
+from landweave.transforms.faults.schedules import Between, Constant, Ratio, SizeSchedule
 
 Bands = Mapping[str, Sequence[str]]
 """The bands of each sensor of a batch or of a contract."""
@@ -111,7 +111,7 @@ class Missing(Target):
     """
 
     kind: Literal["missing"] = "missing"
-    size: tuple[int, int] | SizeSchedule | None = Field(
+    size: SizeSchedule | None = Field(
         None,
         description="how many of `bands`, at random each time: the number is drawn first, evenly between two bounds; "
         "or a schedule of it; by default all of them",
@@ -124,16 +124,9 @@ class Missing(Target):
     at: Literal["native", "model"] = Field("native", description="the grid on which pixels are drawn")
     known: bool = Field(True, description="marked unseen; false: the numbers are 0, and nobody says so (a dead band)")
 
-    @field_validator("size")
-    @classmethod
-    def _ordered(cls, size: tuple[int, int] | SizeSchedule | None) -> tuple[int, int] | SizeSchedule | None:
-        if isinstance(size, tuple) and not 0 <= size[0] <= size[1]:
-            raise ValueError(f"size is {list(size)}: two bounds are needed, 0 <= low <= high")
-        return size
-
     def _named(self, name: str, there: Sequence[str]) -> tuple[str, ...]:
         found = super()._named(name, there)
-        most = self.size[1] if isinstance(self.size, tuple) else 0
+        most = self.size.high if isinstance(self.size, Between) else 0
         if len(found) < most and found:
             raise ConfigError(f"it hides up to {most} bands, of {len(found)}", where=self._where, fix="lower its size")
         return found
@@ -328,4 +321,6 @@ def _told(settings: Mapping[str, object]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{k}={v}" for k, v in value.items())
-    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ("+" if all(isinstance(v, str) for v in value) else " to ").join(map(str, value))
+    return str(value)

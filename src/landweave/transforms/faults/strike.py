@@ -16,6 +16,7 @@ from landweave.sample import Batch, Image
 from landweave.sensors import Sensor, sensor
 from landweave.transforms.faults import patterns, values
 from landweave.transforms.faults.draws import Draws
+from landweave.transforms.faults.schedules import Between
 from landweave.transforms.faults.settings import (
     Absent,
     DeadColumns,
@@ -168,9 +169,8 @@ def _subset(fault: Missing, cube: Cube, place: int, bands: Sequence[str], draws:
     if fault.size is None:
         return bands
     rng = draws.rng(cube.places[place], f"{cube.name} size")
-    if isinstance(fault.size, tuple):
-        low, high = fault.size
-        count = min(len(bands), int(rng.integers(low, high + 1)))
+    if isinstance(fault.size, Between):
+        count = min(len(bands), int(rng.integers(fault.size.low, fault.size.high + 1)))
     else:
         count = fault.size.at(draws.epoch, len(bands))
         if not fault.size.drawn:
