@@ -75,7 +75,8 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
             f"task `{task}` has the classes {', '.join(found[:6])} ..., the run was trained on "
             f"{', '.join(run.legend.names[:6])} ...",
             where=dataset.where,
-            fix="give the data with the legend that the run was trained with",
+            fix="give the data with the legend that the run was trained with"
+            + (" (data.classes=10 for SEN12MS's simplified scheme)" if hasattr(settings.data, "classes") else ""),
         )
     which: Split = split
     if split == SET_ASIDE and not any(p.split == SET_ASIDE for p in dataset.places):
