@@ -207,3 +207,23 @@ def test_maps_take_every_fill() -> None:
             found.append(model.logits(batch))
     torch.testing.assert_close(found[0], found[-1], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(found[0], found[3], atol=1e-3)
+
+
+def test_encoders_move_between_runs_of_unlike_fill() -> None:
+    """`start=RUN`: what a fill has learned goes along where the other learns one too; otherwise it stays."""
+    torch.manual_seed(0)
+    plain, learned, again = (
+        SceneModel(CONTRACT, encoder(fill=f), Concat(), classes=3) for f in ("mean", "learned", "learned")
+    )
+    first = learned.by_name[S2]
+    assert first.show.learned is not None
+    with torch.no_grad():
+        first.show.learned += 2
+    learned.load_encoders(plain.encoder_state(), "a")
+    for key, value in plain.encoder_state().items():
+        assert torch.equal(learned.encoder_state()[key], value)
+    assert (first.show.learned == 2).all(), "a fill of its own stays"
+    again.load_encoders(learned.state_dict(), "b")
+    assert again.by_name[S2].show.learned is not None
+    assert torch.equal(again.encoder_state()[f"{S2}.show.learned"], first.show.learned)
+    plain.load_encoders(learned.encoder_state(), "c")

@@ -135,6 +135,9 @@ def test_one_fault_leaves_the_draws_of_others_alone() -> None:
     b02 = BANDS[S2].index("B02")
     assert torch.equal(few.seen[:, :, b02], many.images[S2].seen[:, :, b02])
     assert not torch.equal(many.images[S2].seen[:, :, b02], many.images[S2].seen[:, :, BANDS[S2].index("B03")])
+    half = Missing(bands=("B02",), ratio=0.5)
+    twice = hit(cubes_of("ab", (S2,), side=60), half, half).images[S2].seen[:, :, b02]
+    assert float(twice.float().mean()) == pytest.approx(0.25, abs=0.03), "two of a kind are drawn apart"
     fewer_bands = hit(batch, Missing(bands=("B02", "B08"), ratio=0.5)).images[S2]
     assert torch.equal(few.seen[:, :, b02], fewer_bands.seen[:, :, b02])
 

@@ -12,6 +12,9 @@ from landweave.errors import ContractError, RunError, listed
 PREFIX = "encoders."
 """What stands before the encoders' weights in the state of a whole model."""
 
+NET = "net."
+"""What stands before the weights of the network in the state of one encoder; a learned fill stands beside them."""
+
 State = Mapping[str, Tensor]
 
 
@@ -26,10 +29,17 @@ def load_each(encoders: Mapping[str, nn.Module], state: State, where: str) -> No
             where=where,
             fix="train both on the same sensors, both with method.fusion.kind=early or both without",
         )
+    whole = {name: _with_own_fill(encoder.state_dict(), given[name]) for name, encoder in encoders.items()}
     for name, encoder in encoders.items():
-        _require_fit(name, encoder.state_dict(), given[name], where)
+        _require_fit(name, encoder.state_dict(), whole[name], where)
     for name, encoder in encoders.items():
-        encoder.load_state_dict(dict(given[name]))
+        encoder.load_state_dict(whole[name])
+
+
+def _with_own_fill(own: State, given: State) -> dict[str, Tensor]:
+    """The weights of another encoder's network; a learned fill only where both have one."""
+    fills = {key: value for key, value in own.items() if not key.startswith(NET)}
+    return fills | {key: value for key, value in given.items() if key.startswith(NET) or key in fills}
 
 
 def load_whole(model: nn.Module, state: State, where: str) -> None:
@@ -61,7 +71,7 @@ def load_whole(model: nn.Module, state: State, where: str) -> None:
 
 def _around(key: str) -> bool:
     """Whether a weight of an encoder stands before its network, as a learned fill does."""
-    return key.startswith(PREFIX) and not key.removeprefix(PREFIX).partition(".")[2].startswith("net.")
+    return key.startswith(PREFIX) and not key.removeprefix(PREFIX).partition(".")[2].startswith(NET)
 
 
 def _widened(key: str, given: Tensor, own: Tensor, where: str) -> Tensor:
