@@ -7,7 +7,7 @@ import re
 import numpy as np
 from PIL import Image as Pillow
 
-from landweave.reports import figures, pictures
+from landweave.reports import figures, page, pictures, plots
 from landweave.sample import Image
 
 
@@ -85,3 +85,43 @@ def test_bars_and_distances_tell_their_numbers_in_words() -> None:
     assert "random 0.81 (trivial 0.30), block 0.60" in text
     line = figures.Line("this run", [0.1, 4.0, 90.0], [0.9, 0.8, 0.4], [5, 6, 7])
     assert "this run from 0.9 to 0.4" in figures.against_distance([line], score="accuracy", salt="d")
+
+
+def test_only_a_place_without_an_error_is_shown_as_1() -> None:
+    """0.996 of a map with visible errors stood there as 1.00."""
+    assert [page.share(v) for v in (1, 0.9999, 0.9996, 0.9994, 0.996, 0)] == [
+        "1.000", "> 0.999", "> 0.999", "0.999", "0.996", "0.000",
+    ]  # fmt: skip
+    words = page.place_score({"place_score": "oa", "kind": "map"})
+    assert words == "overall accuracy of its known pixels of trained classes"
+    assert page.place_score({"place_score": "micro_f1", "kind": "multilabel"}) == "micro F1"
+    assert page.place_score(None) == ""
+
+
+def test_names_stand_beside_their_points_where_there_is_room() -> None:
+    room, names = (0, 0, 400, 200), ["water", "crops", "trees", "a class of a very long name"]
+    at = [(40, 100), (200, 100), (380, 100), (200, 150)]
+    found = plots.beside_points(at, names, room)
+    assert all(found)
+    assert found[0][0] > 0, "to the right"
+    assert found[2][0] < -5 * plots.LETTER, "no room to the right: to the left"
+    crowd = [(100 + 3 * i, 100) for i in range(12)]
+    some = plots.beside_points(crowd, ["crops"] * 12, room)
+    assert 2 <= sum(o is not None for o in some) < 12
+    boxes = [
+        (x + o[0], y + o[1], x + o[0] + 5 * plots.LETTER, y + o[1] + plots.LINE)
+        for (x, y), o in zip(crowd, some, strict=True)
+        if o
+    ]
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert not any(a[0] < x < a[2] and a[1] < y < a[3] for x, y in crowd)
+    assert plots.beside_points([(200, 100)], ["x" * 200], room) == [None]
+
+
+def test_the_scatter_of_classes_has_names_and_both_axes() -> None:
+    rows = [{"x": 0.1 * i, "y": 0.3 - 0.05 * i, "name": f"class {i}", "color": "#336699"} for i in range(5)]
+    svg = plots.against(rows, x="similarity", y="Brier score", words="w", salt="s")
+    for text in ("similarity", "Brier score", *(row["name"] for row in rows)):
+        assert f">{text}<" in svg, text

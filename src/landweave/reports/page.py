@@ -128,6 +128,19 @@ def headline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def place_score(evaluation: Mapping[str, Any] | None) -> str:
+    """What the score of a single place is, in words."""
+    if not evaluation:
+        return ""
+    name = NAMES[evaluation["place_score"]]
+    return f"{name} of its known pixels of trained classes" if evaluation["kind"] == "map" else name
+
+
+def share(value: float) -> str:
+    """A score with three digits; 1.000 only where nothing is wrong, for 0.9996 has its errors too."""
+    return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
+
+
 def cautions(evaluation: Mapping[str, Any]) -> list[str]:
     """What a reader must know before the numbers."""
     out = []

@@ -131,14 +131,55 @@ def _apart(x: Sequence[float], names: Sequence[str]) -> tuple[list[float], list[
 
 
 def against(rows: Sequence[Mapping[str, Any]], *, x: str, y: str, words: str, salt: str) -> str:
-    """Classes as points: their similarity to the nearest other class (x) against their loss (y)."""
-    figure, (ax,) = figure_of(1, (4.4, 3.2))
+    """Classes as points: their similarity to the nearest other class (x) against their loss (y), named by the room."""
+    figure, (ax,) = figure_of(1, (6.4, 4.0))
     for row in rows:
         ax.scatter(row["x"], row["y"], s=46, color=row["color"], edgecolor=INK, linewidth=EDGE)
     ax.set_xlabel(x)
-    ax.set_title(y, loc="left", fontsize=10)
+    ax.set_ylabel(y)
     ax.set_ylim(bottom=min(0.0, *(row["y"] for row in rows)))
+    ax.margins(x=0.08)
+    figure.draw_without_rendering()  # only then is known where the points lie on the page
+    at = [tuple(72 / figure.dpi * v for v in ax.transData.transform((r["x"], r["y"]))) for r in rows]
+    room = tuple(72 / figure.dpi * v for v in ax.bbox.extents)
+    for row, beside in zip(rows, beside_points(at, [_short(r["name"]) for r in rows], room), strict=True):
+        if beside:
+            ax.annotate(
+                _short(row["name"]), (row["x"], row["y"]), xytext=beside, textcoords="offset points", fontsize=7
+            )
     return svg_of(figure, words, salt)
+
+
+Box = tuple[float, float, float, float]
+POINT, LINE, LETTER = 5.0, 8.5, 4.1
+"""Of a figure, in points: half a mark with its rim, the height of a line of size 7, and the width of its letters."""
+
+
+def beside_points(at: Sequence[Sequence[float]], names: Sequence[str], room: Sequence[float]) -> list[Any]:
+    """Where names stand beside their points: an offset each, or None where it would cover a point or another name.
+
+    Right, left, above and below are tried in this order; the points that stand most alone come first.
+    """
+    marks: list[Box] = [(px - POINT, py - POINT, px + POINT, py + POINT) for px, py in at]
+    alone = [min([abs(px - qx) + abs(py - qy) for qx, qy in at if (qx, qy) != (px, py)] or [0]) for px, py in at]
+    taken: list[Box] = []
+    out: list[Any] = [None] * len(at)
+    for i in sorted(range(len(at)), key=lambda i: -alone[i]):
+        width = LETTER * len(names[i])
+        gap, low = POINT + 1.5, -LINE / 3
+        for dx, dy in ((gap, low), (-gap - width, low), (-width / 2, gap), (-width / 2, -gap - LINE)):
+            left, bottom = at[i][0] + dx, at[i][1] + dy
+            box = (left, bottom, left + width, bottom + LINE)
+            inside = box[0] >= room[0] and box[1] >= room[1] and box[2] <= room[2] and box[3] <= room[3]
+            if inside and not any(_meet(box, b) for b in (*taken, *marks[:i], *marks[i + 1 :])):
+                taken.append(box)
+                out[i] = (dx, dy)
+                break
+    return out
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def ablation_bars(rows: Sequence[Mapping[str, Any]], *, score: str, words: str, salt: str) -> str:

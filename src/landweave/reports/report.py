@@ -134,6 +134,7 @@ def write_report(
         head=page.headline,
         curves=curves,
         examples=examples,
+        place_score=page.place_score(main),
         maps=_maps(folder, maps),
         leak=leak,
         plots=plots,
@@ -186,6 +187,7 @@ def template(name: str) -> Any:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = number
+    environment.filters["share"] = page.share
     environment.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
     return environment.get_template(name)
 
