@@ -1,4 +1,4 @@
-"""Places in coarser pixels: each the mean of a block of those on disk. For a quick look, and for small models."""
+"""Places in other pixels than on disk: coarser ones, each the mean of a block, or finer ones, interpolated."""
 
 from __future__ import annotations
 
@@ -59,6 +59,41 @@ def coarser_label(label: Label, factor: int) -> Label:
     at = slice(factor // 2, None, factor)
     return replace(
         label, values=label.values[..., at, at], known=label.known[..., at, at], grid=_grid(label.grid, factor)
+    )
+
+
+def finer(stream: str, image: Image, factor: int) -> Image:
+    """The same ground with `factor` x `factor` pixels in place of each, bilinear, in float32 and the sensor's unit.
+
+    It adds no detail; a network that was trained on larger images finds things in the size that it knows. Values are
+    means of seen pixels only (of radar in dB: of their power), and a pixel is seen where the one that it is part of is.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    if factor == 1:
+        return image
+
+    def enlarged(x: Tensor) -> Tensor:
+        H, W = x.shape[-2:]
+        return F.interpolate(x, size=(H * factor, W * factor), mode="bilinear", align_corners=False)
+
+    values, unit = image.physical(), sensor(stream).unit
+    if unit == "dB":
+        values = torch.pow(10.0, values / 10)
+    seen = image.pixels_seen.expand(image.data.shape)
+    mean = enlarged(torch.where(seen, values, 0)) / enlarged(seen.float()).clamp(min=1e-6)
+    if unit == "dB":
+        mean = 10 * torch.log10(mean.clamp(min=1e-30))
+    pixels = image.pixels_seen.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+    H, W = mean.shape[-2:]
+    return replace(
+        image,
+        data=torch.where(pixels, mean, 0),
+        scale=torch.ones_like(image.scale),
+        offset=torch.zeros_like(image.offset),
+        pixels_seen=pixels,
+        grid=image.grid.scaled(H, W) if isinstance(image.grid, Grid) else None,
     )
 
 

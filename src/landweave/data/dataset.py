@@ -115,6 +115,7 @@ class Chosen(Dataset):
     choices: Sequence[StreamChoice] = ()
     labelled: frozenset[str] | None = None
     coarsen: int = 1
+    enlarge: int = 1
     where: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,27 +131,29 @@ class Chosen(Dataset):
         ]
 
     def read(self, index: int) -> Sample:
-        """Read one place; only chosen streams, in coarser pixels, labels unknown outside the labelled fraction."""
+        """Read one place; chosen streams only, in coarser or finer pixels, labels unknown outside the labelled part."""
         sample = self.base.read(index)
         images = {k: v for k, v in sample.images.items() if k in self.streams}
         labels = sample.labels
         if not self.places[index].labelled:
             labels = {k: v.unknown() for k, v in labels.items()}
-        return self._coarser(replace(sample, images=self._narrow(images), labels=labels))
+        return self._resized(replace(sample, images=self._narrow(images), labels=labels))
 
     def look(self, index: int) -> None:
         """As the base."""
         self.base.look(index)
 
-    def _coarser(self, sample: Sample) -> Sample:
-        """Blocks of pixels as one."""
-        if self.coarsen == 1:
+    def _resized(self, sample: Sample) -> Sample:
+        """Blocks of pixels as one, then each pixel as several; label maps are never made finer."""
+        if self.coarsen == self.enlarge == 1:
             return sample
-        from landweave.data.coarse import coarser, coarser_label
+        from landweave.data.coarse import coarser, coarser_label, finer
 
         images = {k: coarser(k, v, self.coarsen, where=sample.name) for k, v in sample.images.items()}
         return replace(
-            sample, images=images, labels={k: coarser_label(v, self.coarsen) for k, v in sample.labels.items()}
+            sample,
+            images={k: finer(k, v, self.enlarge) for k, v in images.items()},
+            labels={k: coarser_label(v, self.coarsen) for k, v in sample.labels.items()},
         )
 
     def _narrow(self, images: dict[str, Image]) -> dict[str, Image]:
@@ -201,6 +204,9 @@ class DataConfig(Config):
     offset: dict[str, float] = Field({}, description="numbers to add to a sensor's raw values: {s2-l2a: -1000}")
     coarsen: int = Field(
         1, ge=1, le=64, description="pixels a side that become one (their mean): smaller, faster images"
+    )
+    enlarge: int = Field(
+        1, ge=1, le=16, description="times a side that images are enlarged, bilinearly, for encoders of larger images"
     )
 
     @property

@@ -46,12 +46,13 @@ def open_data(experiment: Experiment) -> tuple[Dataset, str]:
     """
     from landweave.data.splits import labelled_places
 
-    base = experiment.data.open()
+    data = experiment.data
+    base = data.open()
     if not base.tasks and not experiment.method.learns_labels:
-        return Chosen(base, experiment.data.choices, coarsen=experiment.data.coarsen), ""
+        return Chosen(base, data.choices, coarsen=data.coarsen, enlarge=data.enlarge), ""
     task = experiment.data.choose_task(base)
     labelled = labelled_places(base, task, experiment.data.fraction, experiment.data.seed)
-    return Chosen(base, experiment.data.choices, labelled, experiment.data.coarsen), task
+    return Chosen(base, data.choices, labelled, data.coarsen, data.enlarge), task
 
 
 def gather(experiment: Experiment, folder: Path) -> Material:
