@@ -427,6 +427,7 @@ def _share(count: int, n: int) -> dict[str, Any]:
     """A share with its 95 % interval (Clopper and Pearson 1934)."""
     from scipy.stats import beta
 
+    count = int(count)
     low = float(beta.ppf(0.025, count, n - count + 1)) if count else 0.0
     high = float(beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
     return {"count": count, "of": n, "share": round(count / n, 3), "interval": [round(low, 3), round(high, 3)]}

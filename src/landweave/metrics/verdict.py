@@ -21,8 +21,8 @@ LEAST = 2.5
 """Spreads within which no figure is suspect, however alike the clean images were."""
 BLOCKS = 0.99
 """Of the clean blocks of all bands, the quantile of a figure at which a block scores 1."""
-OWN = tuple(KINDS.index(k) for k in ("lines", "flat"))
-"""Figures that a band shows by itself: they accuse it even where its spectrum is unlike all that was learned."""
+OWN = (KINDS.index("flat"),)
+"""Figures that rest on a band's own numbers: they accuse it even where its spectrum is unlike all that was learned."""
 TRIED = 3
 """How many of the worst bands are tried as the faulty one."""
 

@@ -1,0 +1,206 @@
+"""Faulty bands of a raster: named, with the kind of fault; none where there is none; unlike where the scene is."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finding_scenes import BANDS, grid_of, make_run, scene, write_places
+from numpy.typing import NDArray
+
+from landweave.data import raster
+from landweave.errors import ConfigError, ContractError, LandweaveError, RunError
+from landweave.maps.cog import Writer
+from landweave.maps.finding import SensorResult, find_faults
+from landweave.run.predict import Run, open_run
+
+SHAPE = (150, 214)
+"""Of the raster that is looked at: its last blocks are cut."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("finding")
+    return open_run(make_run(write_places(folder / "data"), folder / "run"))
+
+
+@pytest.fixture(scope="module")
+def clean() -> NDArray[np.uint16]:
+    return scene(1000, SHAPE)
+
+
+def look(run: Run, folder: Path, data: NDArray[np.uint16], **options: object) -> SensorResult:
+    image = raster.write(folder / "image.tif", data, grid_of(50, SHAPE), descriptions=BANDS)
+    (found,) = find_faults(run, {"s2-l2a": image}, folder / "faults.tif", overwrite=True, **options)  # type: ignore[arg-type]
+    return found
+
+
+def spoilt(data: NDArray[np.uint16], **bands: NDArray[np.floating] | NDArray[np.uint16]) -> NDArray[np.uint16]:
+    out: NDArray[np.uint16] = data.copy()
+    for band, values in bands.items():
+        out[BANDS.index(band)] = np.rint(values)
+    return out
+
+
+def test_of_a_clean_image_it_says_none(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    found = look(run, tmp_path, clean)
+    assert found.verdict == "none"
+    assert found.by == "ridge"  # the network has learned nothing
+    assert any(line.startswith("none: every band goes with the others") for line in found.lines())
+    assert all(r["verdict"] == "none" and r["score"] < 1 for r in found.table)
+
+
+def test_the_written_scores_are_a_small_cog_with_a_band_each(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    found = look(run, tmp_path, spoilt(clean, B05=clean[3] * 1.5))
+    read = raster.read(found.path)
+    assert read.data.shape == (10, 5, 7)
+    assert read.header.descriptions == BANDS
+    assert read.grid.pixel == (320.0, 320.0)
+    assert read.grid.bounds[0] == grid_of(50, SHAPE).bounds[0]
+    scores = read.data * read.header.scales[0]
+    assert (scores[BANDS.index("B05")][:4, :6] > 1).all()
+    assert np.median(scores[BANDS.index("B12")]) < 1
+    with found.path.with_suffix(".csv").open() as file:
+        rows = {r["band"]: r for r in csv.DictReader(file)}
+    assert rows["B05"]["verdict"] == "gain"
+    assert rows["B12"]["verdict"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("band", "what"),
+    [("B08", "gain"), ("B04", "dead"), ("B11", "dead at its mean"), ("B03", "stripes"), ("B8A", "saturated")],
+)
+def test_a_fault_is_named_with_its_band(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path, band: str, what: str
+) -> None:
+    own = clean[BANDS.index(band)].astype(float)
+    change = {
+        "gain": own * 1.3,
+        "dead": own * 0,
+        "dead at its mean": own * 0 + round(own.mean()),
+        "stripes": own * np.where(np.arange(SHAPE[0]) % 10 == 0, 1.2, 1)[:, None],
+        "saturated": np.minimum(own, np.quantile(own, 0.6)),
+    }
+    found = look(run, tmp_path, spoilt(clean, **{band: change[what]}))
+    assert [(s.band, s.what) for s in found.suspects] == [(band, what.split()[0])]
+    assert not found.unlike
+    assert any(line.startswith(f"{band}: ") for line in found.lines())
+
+
+def test_swapped_bands_are_named_with_each_other(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    found = look(run, tmp_path, spoilt(clean, B03=clean[8], B11=clean[1]))
+    assert {(s.band, s.what, s.other) for s in found.suspects} == {("B03", "swapped", "B11"), ("B11", "swapped", "B03")}
+
+
+def test_a_scene_unlike_all_that_was_learned_is_no_faulty_sensor(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    snow = np.array([9000, 8900, 8800, 8700, 8500, 8300, 8000, 7800, 700, 600])[:, None, None] / clean.mean(
+        (1, 2), keepdims=True
+    )
+    found = look(run, tmp_path, np.rint(clean * snow).clip(1, 20000).astype(np.uint16))
+    assert found.verdict == "unlike"
+    assert any(line.startswith("unlike the training scenes: ") for line in found.lines())
+
+
+def test_a_dead_band_is_named_in_an_unlike_scene_too(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    other = np.rint(clean * np.linspace(6, 0.3, 10)[:, None, None]).clip(1, 20000).astype(np.uint16)
+    found = look(run, tmp_path, spoilt(other, B06=np.full(SHAPE, 700)))
+    assert found.unlike
+    assert [(s.band, s.what) for s in found.suspects] == [("B06", "dead")]
+
+
+@pytest.mark.parametrize("by", ["ridge", "network"])
+def test_windows_of_any_size_give_the_same_scores(run: Run, clean: NDArray[np.uint16], tmp_path: Path, by: str) -> None:
+    faulty = spoilt(clean, B04=clean[2] * 1.4)
+    whole = raster.read(look(run, tmp_path, faulty, by=by).path).data
+    parts = raster.read(look(run, tmp_path, faulty, by=by, side=64, memory=1).path).data
+    np.testing.assert_array_equal(whole, parts)
+
+
+def test_the_band_is_filled_and_nothing_else_changes(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    found = look(run, tmp_path, spoilt(clean, B07=np.zeros(SHAPE)), fill=tmp_path / "filled.tif", side=64)
+    assert found.filled is not None
+    filled = raster.read(found.filled)
+    others = [c for c, b in enumerate(BANDS) if b != "B07"]
+    np.testing.assert_array_equal(filled.data[others], clean[others])
+    assert filled.data.dtype == np.uint16
+    assert filled.grid.aligned(grid_of(50, SHAPE))
+    far = np.abs(filled.data[5].astype(float) - clean[5])
+    assert np.median(far) < 0.05 * clean[5].mean()
+
+
+def test_blocks_that_are_fine_are_not_filled(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    part = clean[4].copy()
+    part[:96, :96] = 1
+    found = look(run, tmp_path, spoilt(clean, B06=part), fill=tmp_path / "filled.tif")
+    assert [s.band for s in found.suspects] == ["B06"]
+    filled = raster.read(tmp_path / "filled.tif").data[4]
+    assert (filled[:96, :96] > 1).all()
+    np.testing.assert_array_equal(filled[:, 128:], clean[4, :, 128:])
+
+
+def test_unseen_pixels_are_not_judged(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    data = clean.copy()
+    data[:, :, 64:] = 0
+    image = raster.write(tmp_path / "image.tif", data, grid_of(50, SHAPE), descriptions=BANDS, nodata=0)
+    (found,) = find_faults(run, {"s2-l2a": image}, tmp_path / "faults.tif")
+    scores = raster.read(found.path)
+    assert (scores.data[:, :, 2:] == 255).all()
+    assert (scores.data[:, :, :2] != 255).all()
+    assert found.verdict == "none"
+
+
+def test_a_failure_leaves_no_file(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Writer, "finish", die)
+    with pytest.raises(KeyboardInterrupt):
+        look(run, tmp_path, spoilt(clean, B04=np.zeros(SHAPE)), fill=tmp_path / "filled.tif")
+    assert [p.name for p in tmp_path.iterdir()] == ["image.tif"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"block": 24}, ConfigError, "blocks of 16, 32 pixels"),
+        ({"out": "scores.png"}, ConfigError, "not a .tif file"),
+        ({"images": {}}, ConfigError, "no image"),
+        ({"images": {"s1-rtc-gamma0": "image.tif"}}, ContractError, "trained on s2-l2a"),
+        ({"out": "image.tif"}, ConfigError, "that is an input"),
+        ({"fill": "old.tif"}, ConfigError, "stands there already"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    run: Run,
+    clean: NDArray[np.uint16],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, object],
+    error: type[LandweaveError],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raster.write("image.tif", clean, grid_of(50, SHAPE), descriptions=BANDS)
+    Path("old.tif").write_text("")
+    given = {"images": {"s2-l2a": "image.tif"}, "out": "faults.tif", **change}
+    with pytest.raises(error, match=says):
+        find_faults(run, given.pop("images"), given.pop("out"), **given)  # type: ignore[arg-type]
+    assert not Path("faults.tif").exists()
+
+
+def test_a_run_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
+    import dataclasses
+
+    from landweave import recipe
+
+    other = dataclasses.replace(run, settings=recipe("supervised"))
+    with pytest.raises(RunError, match="predicts no bands"):
+        find_faults(other, {"s2-l2a": "image.tif"}, tmp_path / "faults.tif")
