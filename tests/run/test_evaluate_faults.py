@@ -176,6 +176,21 @@ def test_a_run_that_was_saved_before_faults_and_fills_loads(run: Path, tmp_path:
     assert briers(evaluate(old)) == briers(evaluate(run))
 
 
+def test_native_pixels_of_enlarged_images(tmp_path: Path) -> None:
+    """The contract knows the pixel size, so that 10 m are 2 x 2 pixels of an image that was enlarged twofold."""
+    table_ = write_scenes(tmp_path / "places")
+    folder = make_run(experiment(table_, "data.enlarge=2", f"data.streams=[{S2}]"), tmp_path / "run")
+    opened = open_run(folder)
+    assert (opened.contract.streams[S2].metres, opened.contract.streams[S2].size) == (5.0, (64, 64))
+    scene = reopen(opened, "test")
+    (batch,) = scene.batches(scene.scored[:2], batch_size=2)
+    seen, fine = (spoilt(batch, opened.contract, named(f"missing@0.5{at}")).images[S2].seen for at in ("", ":model"))
+    for mask, alike in ((seen, True), (fine, False)):
+        blocks = mask[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
+        assert torch.equal(blocks, mask) == alike
+        assert 0.45 < float(mask.float().mean()) < 0.55
+
+
 def test_methods_learn_from_faulty_images_and_validate_on_complete_ones() -> None:
     """Both kinds of view pass the faults on, drawn anew each epoch and alike each time."""
     sizes = {S2: (32, 32), S1: (32, 32)}
