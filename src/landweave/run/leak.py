@@ -320,12 +320,14 @@ def _words(
         out.append(f"Score against distance is not measured: {why}.")
     measured = {s["name"]: s["score"] for s in splits if "score" in s}
     strict = {k: v for k, v in measured.items() if k != "random"}
-    if "random" in measured and strict:
+    cheap = f"{MODEL}, asked for {TARGETS[kind]} on {len(found.places)} places: {SCORES[kind]}"
+    if "random" in measured and not strict:
+        out.append(f"{cheap} {measured['random']:.2f} with a random split; how much it flatters cannot be told.")
+    elif "random" in measured:
         name = min(strict, key=lambda k: strict[k])
         gap = measured["random"] - strict[name]
         out.append(
-            f"{MODEL}, asked for {TARGETS[kind]} on {len(found.places)} places: {SCORES[kind]} "
-            f"{measured['random']:.2f} with a random split, {strict[name]:.2f} with one by {name}. "
+            f"{cheap} {measured['random']:.2f} with a random split, {strict[name]:.2f} with one by {name}. "
             + (
                 f"A random split flatters by {gap:.2f}: the stricter number holds for places elsewhere."
                 if gap > MUCH
