@@ -5,7 +5,7 @@ Simple measures on values as they are, without a model. Each is an indication to
     cloud      blue above 0.25 reflectance, white (blue and red within 30 % of their mean), and not snow (NDSI below
                0.4); or cirrus above 0.012, where there is such a band (Level-1C)
     dead       a band of which most pixels are one number, or 0 where other bands are not
-    saturated  a band of which pixels in number are its greatest value, at the brightness of bright land or above
+    saturated  a band of which pixels in number are its greatest value, five times as many as are any value in the mean
     stripes    rows or columns of a band that jump against their neighbours as no other band's do there
     cast       a band's brightness, as a share of the image's, far from what it is in the other images (robust z)
 
@@ -35,8 +35,8 @@ LEAST = {"cloud": 0.05, "dead": 0.02, "saturated": 0.01, "stripes": 4.0, "cast":
 """From which amount on an image is listed: shares of pixels, times the other bands' jump, robust z."""
 ONE = 0.5
 """Share of a band's pixels that are one number, from which the band is dead in it."""
-BRIGHT = 0.7
-"""Of the greatest value of a band over all images: what stands often at less than this share of it is land, not cut."""
+PLATEAU = 5.0
+"""Pixels at the greatest value, as times the mean over all values that occur: dark water has few values."""
 ENOUGH = 8
 """Images of a sensor from which on colour casts are looked for."""
 PIXELS = 64
@@ -111,8 +111,6 @@ class _Looked:
     bands: tuple[str, ...]
     own: tuple[tuple[str, str, float], ...]
     medians: Values
-    most: Values
-    cut: Values
 
 
 def imperfect(
@@ -137,7 +135,7 @@ def imperfect(
                 looked += _dates(dataset.places[index].name, split, stream, row, image)
         if progress:
             progress(done, len(places))
-    found = [f for one in looked for f in _own(one)] + list(_saturated(looked)) + list(_casts(looked))
+    found = [f for one in looked for f in _own(one)] + list(_casts(looked))
     found = sorted((f for f in found if abs(f.amount) >= LEAST[f.what]), key=lambda f: -abs(f.amount))
     streams = tuple(dict.fromkeys(one.stream for one in looked))
     return ImperfectReport(dataset.where, split, len(looked), found, streams)
@@ -149,11 +147,9 @@ def _dates(place: str, split: str, stream: str, row: Sensor, image: Image) -> It
         v, s = values[t], seen[t]
         if s.any(0).sum() < PIXELS:
             continue
-        own = [*_cloud(row, image.bands, v, s), *_dead(image.bands, v, s), *_stripes(image.bands, v, s)]
+        own = [found for look in (_cloud, _dead, _saturated, _stripes) for found in look(row, image.bands, v, s)]
         medians = np.array([np.median(b[k]) if k.any() else np.nan for b, k in zip(v, s, strict=True)])
-        most = np.array([b[k].max() if k.any() else np.nan for b, k in zip(v, s, strict=True)])
-        cut = np.array([((b == m) & k).sum() / max(1, k.sum()) for b, k, m in zip(v, s, most, strict=True)])
-        yield _Looked(place, split, stream, t, image.bands, tuple(own), medians, most, cut)
+        yield _Looked(place, split, stream, t, image.bands, tuple(own), medians)
 
 
 def _own(one: _Looked) -> list[Imperfect]:
@@ -177,7 +173,7 @@ def _cloud(row: Sensor, bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -
     yield "", "cloud", float(cloudy[whole].mean())
 
 
-def _dead(bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tuple[str, str, float]]:
+def _dead(_: Sensor, bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tuple[str, str, float]]:
     """Share of a band's pixels that are one number, if they are most; else of those that are 0 alone."""
     zero = (v == 0) & s
     for c, band in enumerate(bands):
@@ -190,7 +186,15 @@ def _dead(bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tup
         yield band, "dead", equal if equal >= ONE else float(alone.sum() / s[c].sum())
 
 
-def _stripes(bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tuple[str, str, float]]:
+def _saturated(_: Sensor, bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tuple[str, str, float]]:
+    """Share of a band's pixels at its greatest value, where they are a plateau."""
+    for c, band in enumerate(bands):
+        count = np.unique(v[c][s[c]], return_counts=True)[1]
+        if len(count) > 1 and count[-1] > PLATEAU * count.mean():
+            yield band, "saturated", float(count[-1] / count.sum())
+
+
+def _stripes(_: Sensor, bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[tuple[str, str, float]]:
     """The strong jumps of row or column means of each band, as times the median of those of the other bands.
 
     A jump is the distance of a row's mean from the middle of its neighbours', as a share of the band's deviation; the
@@ -206,15 +210,6 @@ def _stripes(bands: Sequence[str], v: Values, s: NDArray[np.bool_]) -> Iterator[
         for c, band in enumerate(bands):
             others = float(np.median(np.delete(strong, c)))
             yield band, "stripes", float(strong[c] / max(others, 0.02))
-
-
-def _saturated(looked: Sequence[_Looked]) -> Iterator[Imperfect]:
-    """Pixels in number at the greatest value of their band, where that is bright among all images."""
-    for stream, rows in _by_stream(looked).items():
-        most = np.nanmax(np.stack([r.most for r in rows]), 0)
-        for r in rows:
-            for c in np.flatnonzero((r.cut < ONE) & (r.most >= BRIGHT * most) & (most > 0)):
-                yield Imperfect(r.place, r.split, stream, r.date, r.bands[c], "saturated", float(r.cut[c]))
 
 
 def _casts(looked: Sequence[_Looked]) -> Iterator[Imperfect]:
