@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -59,17 +60,20 @@ def dead_columns(rng: np.random.Generator, size: Size, settings: DeadColumns, bl
 def clouds(rng: np.random.Generator, size: Size, *, cover: float, scale: float) -> Mask:
     """H W: the highest `round(cover * H * W)` pixels of a smooth random field.
 
-    White noise with the spectrum of a Matérn field of smoothness 2 and length `scale` times the longer side, made on
-    a larger area, since the borders of what a Fourier transform gives are those of a torus.
+    White noise with the spectrum of a Matérn field of smoothness 2, made on an area that is larger by the size of a
+    cloud, since what a Fourier transform gives is a torus.
     """
+    from scipy.fft import irfft2, next_fast_len, rfft2
+
     H, W = size
-    length = scale * max(H, W) / 4  # so that a cloud is about `scale` across: the field forgets over about 4 lengths
-    room = 2 * max(H, W)
+    longer = max(H, W)
+    length = scale * longer / 4  # so that a cloud is about `scale` across: the field forgets over about 4 lengths
+    room = next_fast_len(math.ceil((1 + scale) * longer), real=True)
     k2 = np.fft.fftfreq(room)[:, None] ** 2 + np.fft.rfftfreq(room)[None] ** 2
-    shape = (1 + (2 * np.pi * length) ** 2 * k2) ** -1.5
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((room, room))) * shape, (room, room))[:H, :W]
+    shape = ((1 + (2 * np.pi * length) ** 2 * k2) ** -1.5).astype(np.float32)
+    field = irfft2(rfft2(rng.standard_normal((room, room), np.float32)) * shape, (room, room))[:H, :W]
     found = np.zeros(H * W, bool)
     count = round(cover * H * W)
     if count:
-        found[np.argsort(field, axis=None)[-count:]] = True
+        found[np.argpartition(field, -count, axis=None)[-count:]] = True
     return found.reshape(H, W)
