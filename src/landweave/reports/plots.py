@@ -12,10 +12,11 @@ EDGE = 0.35  # of a legend's colour, which may be as light as the paper
 
 
 def scatter(panels: Mapping[str, Sequence[Sequence[float]]], group: Sequence[int], groups: Sequence[Mapping[str, Any]],
-            *, words: str, salt: str) -> str:  # fmt: skip
+            *, words: str, salt: str, same: bool = False) -> str:  # fmt: skip
     """Points of several panels (title -> N 2), each coloured and marked by its group.
 
-    `groups` have a `name`, a `color`, and `faint` for those that only stand behind the others.
+    `groups` have a `name`, a `color`, and `faint` for those that only stand behind the others. `same`: the panels show
+    one part of one plane, so that points can be compared across them.
     """
     from matplotlib.lines import Line2D
 
@@ -30,7 +31,10 @@ def scatter(panels: Mapping[str, Sequence[Sequence[float]]], group: Sequence[int
         ax.set_title(title, loc="left", fontsize=10)
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.set_aspect("equal", adjustable="datalim")
+        if same:
+            _one_window(ax, [p for points in panels.values() for p in points])
+        else:
+            ax.set_aspect("equal", adjustable="datalim")
         for spine in ax.spines.values():
             spine.set_visible(True)
             spine.set_alpha(0.25)
@@ -43,6 +47,16 @@ def scatter(panels: Mapping[str, Sequence[Sequence[float]]], group: Sequence[int
     figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)), frameon=False, fontsize=8,
                   labelcolor=INK, handletextpad=0.2, columnspacing=1.4)  # fmt: skip
     return svg_of(figure, words, salt)
+
+
+def _one_window(ax: Any, points: Sequence[Sequence[float]]) -> None:
+    """A square that holds all points, with a margin."""
+    low, high = ([f(p[i] for p in points) for i in (0, 1)] for f in (min, max))
+    reach = 0.55 * max(high[0] - low[0], high[1] - low[1], 1e-6)
+    for i, limit in ((0, ax.set_xlim), (1, ax.set_ylim)):
+        middle = (low[i] + high[i]) / 2
+        limit(middle - reach, middle + reach)
+    ax.set_aspect("equal")
 
 
 def _look(index: int, group: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from landweave.errors import DataError, LandweaveError, RunError
 from landweave.files import write_json, write_text
-from landweave.reports import insight, page
+from landweave.reports import insight, page, robust, robust_measure
 from landweave.reports.examples import Example, collect_examples
 from landweave.reports.measure import load, measure
 from landweave.reports.pictures import data_uri
@@ -71,6 +71,7 @@ def report(
             tell("leak meter: random, block and group splits")
             _measure_leak(opened, scene, found[0] if found else None)
         measure(opened, scene, split, say=tell)
+        robust_measure.measure(opened, scene, split, say=tell)
     except LandweaveError as error:
         notes["data"] = f"The data of this run could not be read again: {error.what}"
         tell(f"note: {notes['data']}")
@@ -114,9 +115,16 @@ def write_report(
     values = _insight(folder, config, main)
     plots = page.leak_figures(leak)
     curves = page.curves(page.history(folder), config["kind"])
+    adapted = _adapted(folder, config)
     insight.write_figures(
         folder,
-        {"curves": curves, "leak-distance": plots["distance"], "leak-splits": plots["splits"], **_figures(values)},
+        {
+            "curves": curves,
+            "leak-distance": plots["distance"],
+            "leak-splits": plots["splits"],
+            **_figures(values),
+            **{f"robust-{k}": v for k, v in adapted.items() if isinstance(v, str) and v.startswith("<svg")},
+        },
     )
     text = template("template.html.j2").render(
         name=folder.resolve().name,
@@ -133,6 +141,7 @@ def write_report(
         others=[e for e in found[1:] if page.headline(e)],
         head=page.headline,
         curves=curves,
+        adapted=adapted,
         examples=examples,
         place_score=page.place_score(main),
         maps=_maps(folder, maps),
@@ -160,6 +169,18 @@ def _insight(folder: Path, config: dict[str, Any], main: dict[str, Any] | None) 
         "ablation": insight.ablation(table, config["kind"]) if table and main else None,
         "fault": insight.fault_test(page.read(folder / "evaluation-snow_cloud.json"), main),
     }
+
+
+def _adapted(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a run that was adapted from a teacher; empty for any other."""
+    from landweave.config import parse
+    from landweave.run.experiment import Experiment
+
+    settings = parse(Experiment, config["experiment"], where=str(folder / "config.json"))
+    if not settings.method.teacher:
+        return {}
+    found = robust_measure.load(folder)
+    return robust.figures(page.history(folder), settings.method.faults, settings.train.epochs, found)
 
 
 def _figures(values: dict[str, Any]) -> dict[str, str]:
