@@ -90,11 +90,19 @@ def synth(
 
     with bar("synth") as progress:
         folder = write(layout, out, places=places, seed=seed, null=null or None, progress=progress)
-    say(
-        f"wrote {places} places to {folder}\nnext: landweave check data.kind={_kind(layout)} data.path={_path(folder)}",
-        json_,
-    )
+    data = f"data.kind={_kind(layout)} data.path={_path(folder)}"
+    say(f"wrote {places} places to {folder}\nnext: landweave check {data}", json_)
+    name, _, change = _RECIPES.get(layout, "segment").partition(" ")
+    say(f"then: landweave train {' '.join(w for w in (name, data, change) if w)} --out runs/mine", json_)
     emit({"layout": layout, "out": str(folder), "places": places, "seed": seed, "null": null}, json_)
+
+
+_RECIPES = {
+    "bigearthnet-v2": "supervised data.task=labels",
+    "eurosat": "supervised",
+    "eurosat-rgb": "supervised",
+}
+"""What a first training on a layout may be; on the others, whose labels are maps, `segment`."""
 
 
 def _kind(layout: str) -> str:
