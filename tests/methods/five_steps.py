@@ -33,7 +33,7 @@ def five_steps(name: str) -> dict[str, list[float]]:
     decoder = "method.decoder={kind: unet, channels: [32, 16, 16, 8, 8]}"
     experiment = tiny_recipe(name, *([decoder] if KINDS.get(name) == "map" else []))
     kind = KINDS.get(name, "multilabel")
-    sizes = {"s2-l2a": (32, 32)} if name == "simclr-rgb" else SIZES
+    sizes = {"s2-l2a": (32, 32)} if name in ("simclr-rgb", "reconstruct") else SIZES
     absent = [("s1-rtc-gamma0", 2)] if len(sizes) > 1 else []
     batch = batch_of(sizes, B=8, kind=kind, absent=absent)
     batch.labels["task"].known[5] = False

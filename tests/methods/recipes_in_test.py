@@ -22,7 +22,8 @@ def method_of(kind: str, **settings: Any) -> MethodConfig:
 
 def tiny_recipe(name: str, *changes: str) -> Experiment:
     """A shipped recipe with its encoder, unless that is what the recipe is about, made small."""
-    own = recipe(name).method.encoder.name == "mma-vgg"
+    method = recipe(name).method
+    own = method.encoder.name == "mma-vgg" or method.kind == "reconstruct"
     return recipe(name, [*(() if own else ("method.encoder.name=test_resnet", "method.encoder.stem=own")), *changes])
 
 
