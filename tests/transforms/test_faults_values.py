@@ -134,6 +134,20 @@ def test_a_shift_by_a_loop(sensor: str, pixels: float) -> None:
         assert found[b, 0, c].numpy() == pytest.approx(expected, rel=2e-3, abs=2e-4)
 
 
+@pytest.mark.parametrize(("sensor", "level"), [(S2, 0.3), (S1, -12.0)])
+def test_unseen_pixels_count_for_nothing_beside_seen_ones(sensor: str, level: float) -> None:
+    """A flat image with a hole stays flat under a shift, and noise relative to its deviation is none."""
+    from dataclasses import replace
+
+    batch = with_hole(cubes_of("ab", (sensor,)), sensor)
+    image = batch.images[sensor]
+    flat = replace(image, data=torch.where(image.seen, torch.full_like(image.data, level), 0))
+    batch = replace(batch, images={sensor: flat})
+    for fault in (Shift(pixels=2.3), Saturation(share=0.5), *([Noise(level=1)] if sensor == S2 else [])):
+        found = hit(batch, fault).images[sensor]
+        assert (found.data[found.seen] - level).abs().max() < 1e-4, fault.kind
+
+
 def test_noise_is_a_share_of_the_deviation_in_native_pixels() -> None:
     batch = cubes_of("abcd", (S2, DEM), side=60)
     for name, image in hit(batch, Noise(level=0.3)).images.items():
