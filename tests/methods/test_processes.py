@@ -11,7 +11,10 @@ from torch import Tensor
 
 from landweave.legends import LandClass, Legend
 from landweave.methods.embedded import Embedded, View
+from landweave.methods.match import Clip as MatchedClip
+from landweave.methods.match import Cosine, Match, Mse, matched
 from landweave.methods.terms import Clip, Dense, Inter, Intra, MulSupCon, Soft, Supervised, Term, weighted_sum
+from landweave.nn.model import Part, Targets
 from landweave.sample import Label
 
 SENSORS = ("s1", "s2")
@@ -28,6 +31,12 @@ TERMS: dict[str, Term] = {
     "features": Soft(by="features"),
     "dense": Dense(temperature=0.2),
     "supervised": Supervised(),
+}
+MATCHES: dict[str, Match] = {
+    "matched_mse": Mse(),
+    "matched_maps": Mse(on="maps", weight=0.5),
+    "matched_cosine": Cosine(on="maps"),
+    "matched_clip": MatchedClip(on="projection"),
 }
 LEGEND = Legend("five", tuple(LandClass(i, f"c{i}", "#000000") for i in range(5)))
 Weights = dict[str, Tensor]
@@ -64,7 +73,25 @@ def terms_of(rows: slice, w: Weights) -> dict[str, Tensor]:
 
     label = Label("multilabel", data["labels"], data["known"], LEGEND)
     found = Embedded({"a": view("a"), "b": view("b")}, label, torch.tensor([1.0, 2.0, 1.0, 0.5, 1.0]))
-    return weighted_sum(TERMS, found, scales={"clip": w["scale"]})
+    terms = weighted_sum(TERMS, found, scales={"clip": w["scale"]})
+    matches = matched(MATCHES, [targets(view(name), seen) for name in "ab"], teacher_of(data, seen))
+    return {**terms, **matches, "loss": terms["loss"] + matches["loss"]}
+
+
+def targets(view: View, seen: dict[str, Tensor]) -> Targets:
+    """What a student is matched on, of a view."""
+    embeddings = {s: Part(z, seen[s]) for s, z in view.embeddings["main"].items()}
+    return Targets(
+        Part(view.logits, seen["s1"]), {"main": embeddings}, {s: Part(m, seen[s]) for s, m in view.maps.items()}
+    )
+
+
+def teacher_of(data: dict[str, Tensor], seen: dict[str, Tensor]) -> Targets:
+    """Numbers without a gradient, of the same shapes."""
+    x = {s: data[f"a.{s}"] for s in SENSORS}
+    rolled = {s: x[s].roll(1, 1) for s in SENSORS}
+    maps = {s: torch.cat([x[s], rolled[s]], 1).unflatten(1, (3, 2, 2)) for s in SENSORS}
+    return targets(View(rolled["s2"][:, :5], seen, {"main": {s: rolled[s][:, :4] for s in SENSORS}}, x, maps), seen)
 
 
 def worker(rank: int, folder: str) -> None:
@@ -96,7 +123,7 @@ def test_two_processes_equal_one(found: list[list[tuple[dict[str, Tensor], dict[
     w = weights()
     whole = terms_of(slice(None), w)
     whole["loss"].backward()
-    assert {k.partition(".")[0] for k in whole} == {*TERMS, "loss"}
+    assert {k.partition(".")[0] for k in whole} == {*TERMS, *MATCHES, "loss"}
     for rank in (0, 1):
         terms, grads = found[rank][split]
         for name, value in whole.items():
