@@ -36,7 +36,7 @@ def packed(planned: Sequence[Slot], out: Path, say: Callable[[str], None]) -> li
 
 
 def _key(data: DataConfig) -> str:
-    text = data.model_dump_json(exclude={"fraction", "seed", "streams", "task"})
+    text = data.model_dump_json(exclude={"fraction", "seed", "streams", "task", "enlarge"})
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -67,5 +67,12 @@ def _reading(experiment: Experiment, paths: dict[str, Path]) -> Experiment:
 
     data = experiment.data
     path = str(paths[_key(data)])
-    moved = Pack(path=path, streams=data.streams, task=data.task, fraction=data.fraction, seed=data.seed)
+    moved = Pack(
+        path=path,
+        streams=data.streams,
+        task=data.task,
+        fraction=data.fraction,
+        seed=data.seed,
+        enlarge=data.enlarge,
+    )
     return experiment.model_copy(update={"data": moved})
