@@ -28,6 +28,7 @@ from landweave.transforms.faults import (
     Swap,
     spoil,
 )
+from landweave.transforms.faults.draws import Draws
 from tests.transforms.fault_cubes import BANDS, DEM, END, S1, S2, cubes_of, hit, same, same_masks, with_hole
 
 KNOWN: tuple[Fault, ...] = (
@@ -124,6 +125,20 @@ def test_the_batch_that_is_given_stays() -> None:
         assert torch.equal(image.bands_seen, bands)
     assert spoil(batch, Faults(), END) is batch
     assert spoil(batch, Faults(faults=(Missing(),), complete=1), END) is batch
+
+
+def test_draws_are_frozen() -> None:
+    """A changed draw changes every published figure of faulty images: these numbers must never move."""
+    draws = Draws.of((0, 1), "missing 0")
+    found = draws.rng("place", f"{S2} B02").random(3).tolist()
+    assert found == pytest.approx([0.159892738, 0.748086675, 0.033282447])
+    assert draws.rng("place", f"{S2} size").integers(1, 9, 5).tolist() == [6, 2, 1, 1, 7]
+    assert draws.chance("place", "chance") == pytest.approx(0.9788459120050369)
+    seen = hit(cubes_of("a", (S2,), side=4), Missing(bands=("B02",), ratio=0.5)).images[S2].seen[0, 0, 1]
+    assert seen.int().tolist() == FROZEN
+
+
+FROZEN = [[0, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 1, 1, 0]]
 
 
 def test_one_fault_leaves_the_draws_of_others_alone() -> None:
