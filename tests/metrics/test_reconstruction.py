@@ -189,6 +189,20 @@ def test_a_standard_is_kept_as_plain_data(clean: Clean) -> None:
     assert again.distance(np.ones(C)) == pytest.approx(clean.distance(np.ones(C)), rel=1e-4)
 
 
+def test_what_all_bands_share_accuses_none_and_what_one_has_alone_does() -> None:
+    images = [RNG.normal(0, 0.05, (C, len(KINDS))) for _ in range(N)]
+    spread = Spread.of(images, [f[:, :, None, None] for f in images])
+    for kind in ("rough", "lines"):
+        k = KINDS.index(kind)
+        land, band = np.zeros((C, len(KINDS))), np.zeros((C, len(KINDS)))
+        land[:, k] = 2.0
+        band[3, k] = 2.0
+        assert spread.image(land)[:, k].max() < 1
+        assert spread.image(band)[3, k] > 10
+        assert np.delete(spread.image(band)[:, k], 3).max() < 1
+        assert spread.block(band[:, :, None, None])[3, k, 0, 0] > 10
+
+
 def test_of_an_image_with_nothing_seen_nothing_is_said() -> None:
     blocks = np.full((2, len(KINDS), 3, 3), np.nan)
     blocks[0] = 0.0

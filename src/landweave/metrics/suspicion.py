@@ -37,8 +37,13 @@ DARKER = 0.5
 clear water many pixels of a clean image are cut off at 0."""
 SEEN = 0.5
 """Share of a block's pixels that must be seen for it to count."""
-LOCAL = 0.9
-"""Of jumps and equal numbers an image is judged by this quantile of its blocks, so that a tenth is enough."""
+LOCAL = (0.5, 0.5, 0.75, 0.9)
+"""The quantile of its blocks by which an image is judged, for each figure: a quarter of striped blocks is enough, and a
+tenth of dead ones."""
+SHARED = np.array([False, True, True, False])
+"""Figures that depend on the land as much as on the band: fields and roads are rough, and lie in rows, in all bands.
+They count as their distance from the median of the other bands', without which stripes and noise of real images are
+told far worse."""
 
 
 def block_statistics(
@@ -122,13 +127,13 @@ def _log(value: Any) -> Any:
 
 
 def of_image(blocks: Values) -> Values:
-    """C K of an image from C K h w of its blocks: the median, of `lines` and `flat` the ninth tenth; NaN if unseen."""
+    """C K of an image from C K h w of its blocks: a quantile of each figure (`LOCAL`); NaN where nothing is seen."""
     flat = blocks.reshape(*blocks.shape[:2], -1)
     out = np.full(flat.shape[:2], np.nan)
     for c in range(len(flat)):
         kept = flat[c][:, np.isfinite(flat[c, 0])]
         if kept.shape[1]:
-            out[c] = [*np.median(kept[:2], 1), *np.quantile(kept[2:], LOCAL, 1)]
+            out[c] = [np.quantile(row, q) for row, q in zip(kept, LOCAL, strict=True)]
     return out
 
 
@@ -145,19 +150,19 @@ class Spread:
     def of(cls, images: Sequence[Values], blocks: Sequence[Values]) -> Self:
         """From the figures C K of clean images, and C K n of their blocks."""
         pooled = np.concatenate([b.reshape(*b.shape[:2], -1) for b in blocks], 2)
-        return cls(*_usual(np.stack(images, 2)), *_usual(pooled))
+        return cls(*_usual(_own(np.stack(images, 2))), *_usual(_own(pooled)))
 
     def image(self, figures: Values, looser: Values | None = None) -> Values:
         """C K: figures of an image in units of the clean spread, 0 where there are none.
 
         `looser` (C) is by how much the predictions are worse than they were on the clean images.
         """
-        return _told(_tightened(figures, looser), self.centre, self.width)
+        return _told(_own(_tightened(figures, looser)), self.centre, self.width)
 
     def block(self, figures: Values, looser: Values | None = None) -> Values:
         """C K h w: figures of blocks in units of the clean spread, NaN where there are none."""
         with np.errstate(invalid="ignore"):
-            far = _tightened(figures, looser) - self.block_centre[:, :, None, None]
+            far = _own(_tightened(figures, looser)) - self.block_centre[:, :, None, None]
             z = far / self.block_width[:, :, None, None]
             out: Values = np.where(TWO_SIDED[:, None, None], np.abs(z), np.maximum(z, 0))
         return out
@@ -181,6 +186,18 @@ def _tightened(figures: Values, looser: Values | None) -> Values:
     out[:, KINDS.index("level")] /= factor
     for kind in ("rough", "lines"):
         out[:, KINDS.index(kind)] -= np.log(factor)
+    return out
+
+
+def _own(figures: Values) -> Values:
+    """Figures C K ..., the shared ones less their median over the other bands; of one band as they are."""
+    out = figures.copy()
+    known = np.isfinite(figures[:, 0])
+    for c in range(len(figures)):
+        others = np.delete(figures[:, SHARED], c, 0)
+        some = np.delete(known, c, 0).any(0) & known[c]
+        if some.any():
+            out[c, SHARED] -= np.where(some, np.nanmedian(np.where(some, others, 0), 0), 0)
     return out
 
 
