@@ -17,7 +17,9 @@ def test_a_log_gets_a_few_lines_that_name_the_run(epochs: int, monkeypatch: pyte
     said: list[str] = []
     train = SimpleNamespace(epochs=epochs, monitor="")
     kind = SimpleNamespace(kind=SimpleNamespace(kind="class"))
-    fitting: Any = SimpleNamespace(experiment=SimpleNamespace(train=train), material=kind)
+    fitting: Any = SimpleNamespace(
+        experiment=SimpleNamespace(train=train, method=SimpleNamespace(faults=())), material=kind
+    )
     keep = Keep(Path("runs/mine"), said.append)
     for epoch in range(epochs):
         keep._say(fitting, [{"epoch": epoch, "loss": 0.5, "split": "train"}])
