@@ -351,6 +351,8 @@ def test_tiling_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "9 places" in done.stdout
+    train = next(line for line in done.stdout.splitlines() if line.startswith("then: landweave train segment "))
+    assert f"data.path={tmp_path}/p.parquet" in train
 
 
 def test_unknown_sensor_is_refused(tmp_path: Path) -> None:

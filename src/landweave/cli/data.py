@@ -61,6 +61,10 @@ def tile(
         )
     for line in report.lines():
         say(line, json_)
+    say(f"next: landweave check {out}", json_)
+    if label:
+        name = "supervised" if multilabel else "segment"
+        say(f"then: landweave train {name} data.kind=table data.path={out} --out runs/mine", json_)
     emit(report.to_json(), json_)
 
 

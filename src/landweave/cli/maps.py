@@ -48,6 +48,7 @@ def map_(
     remember(run, out)
     for line in result.lines():
         say(line, json_)
+    say(f"next: landweave report {run}", json_)
     emit(result.to_json(), json_)
 
 
