@@ -37,7 +37,7 @@ BLOCK, SIDE = 32, 64
 UNLIKE = 0.98
 """Bands whose clean correlation over a patch is below it are swapped."""
 FOLDS = 4
-NETWORK = ("method.width=48", "train.epochs=12", "train.validate_every=12", "optim.lr=4e-3")
+NETWORK = ("method.width=32", "train.epochs=10", "train.validate_every=10", "optim.lr=5e-3")
 DRAWS = 1000
 """Resamplings of the scenes for an interval."""
 SENSOR = "s2-l2a"

@@ -55,8 +55,8 @@ class BandScale:
 
     @property
     def dark(self) -> float:
-        """Values at or below it are cut off, not measured."""
-        return -math.inf if self.floor is None else 0.0
+        """Values at or below it may be cut off, not measured: Level-2A of Sentinel-2 has 1 for what came out lower."""
+        return -math.inf if self.floor is None else self.floor / 30
 
     def to(self, values: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         """On the scale."""
