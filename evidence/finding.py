@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -318,7 +318,6 @@ Spoilt = dict[str, list[tuple[int, float]]]
 
 def _spoilt(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Spoilt]:
     """The scores of faulty bands. Bands are taken in turn, so that an image has some of its own and all come alike."""
-    from landweave.transforms.faults import spoil
 
     found: dict[str, Spoilt] = {}
     for i, (name, cube) in enumerate(judge.cubes.items()):
@@ -327,10 +326,10 @@ def _spoilt(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Spoilt]:
             for what, fault in faults(judge.bands[c]).items():
                 if what in CLAIMED or judge.all_faults:
                     own = found.setdefault(what, {}).setdefault(name, [])
-                    own += _score(judge, standards[name], name, judge.read(spoil(cube, fault, (0, 0))), [c])
+                    own += _score(judge, standards[name], name, _struck(judge, cube, fault), [c])
         for pair in _pairs(clean)[i % (3 * judge.every) :: 3 * judge.every]:
             own = found.setdefault(SWAP, {}).setdefault(name, [])
-            own += _score(judge, standards[name], name, _swapped(clean, pair), pair)
+            own += _score(judge, standards[name], name, _swapped(judge, name, clean, pair), pair)
     return found
 
 
@@ -346,13 +345,14 @@ def _pairs(read: Read) -> list[tuple[int, int]]:
     return [(a, b) for a in range(len(table)) for b in range(a + 1, len(table)) if table[a, b] < UNLIKE]
 
 
-def _swapped(read: Read, pair: tuple[int, int]) -> Read:
-    """Two bands in each other's place (the scale is that of all bands, so that values need no other)."""
-    order = list(range(read.values.shape[1]))
-    order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
+def _swapped(judge: Judge, name: str, read: Read, pair: tuple[int, int]) -> Read:
+    """Two bands in each other's place."""
     from landweave.nn.reconstruct import Read
 
-    return Read(read.physical[:, order], read.values[:, order], read.seen[:, order])
+    order = list(range(read.values.shape[1]))
+    order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
+    physical = read.physical[:, order]
+    return Read(physical, judge.net(name).scale.to(physical), read.seen[:, order])
 
 
 def _row(clean: Mapping[str, Values], spoilt: Spoilt) -> dict[str, Any]:
@@ -430,10 +430,16 @@ def _share(count: int, n: int) -> dict[str, Any]:
     return {"count": count, "of": n, "share": round(count / n, 3), "interval": [round(low, 3), round(high, 3)]}
 
 
+def _struck(judge: Judge, cube: Batch, fault: Faults) -> Read:
+    """A cube with a fault."""
+    from landweave.transforms.faults import spoil
+
+    return judge.read(spoil(cube, fault, (0, 0)))
+
+
 def _named(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Any]:
     """Of the claimed faults at two bands (one pair) of each image: is exactly the faulty band named, is it among those
     named, and is another one."""
-    from landweave.transforms.faults import spoil
 
     rng, out = np.random.default_rng(1), {}
     draws: dict[str, list[tuple[str, tuple[int, ...], Callable[[], Read]]]] = {what: [] for what in CLAIMED}
@@ -442,10 +448,10 @@ def _named(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Any]:
         for c in rng.permutation(len(judge.bands))[:2].tolist():
             for what in CLAIMED[:-1]:
                 fault = faults(judge.bands[c])[what]
-                draws[what].append((name, (c,), lambda cube=cube, fault=fault: judge.read(spoil(cube, fault, (0, 0)))))  # type: ignore[misc]
+                draws[what].append((name, (c,), partial(_struck, judge, cube, fault)))
         if pairs := _pairs(clean):
             pair = pairs[int(rng.integers(len(pairs)))]
-            draws[SWAP].append((name, pair, lambda clean=clean, pair=pair: _swapped(clean, pair)))  # type: ignore[misc]
+            draws[SWAP].append((name, pair, partial(_swapped, judge, name, clean, pair)))
     for what, some in draws.items():
         verdicts = [(set(bad), _verdict(judge, standards[name], name, make())) for name, bad, make in some]
         out[what] = {
