@@ -141,7 +141,7 @@ def patches(scratch: Path) -> dict[str, Any]:
 def _chips(scratch: Path, seed: int) -> tuple[Path, tuple[str, ...]]:
     table = chips(scratch / "chips")
     data = ("data.kind=pack", f"data.path={table}", "data.task=scene", f"seed={seed}", "train.validate_every=20")
-    small = ("method.encoder.name=resnet10t", "method.encoder.stem=no-pool", "train.batch_size=64")
+    small = ("method.encoder.name=resnet10t", "train.batch_size=64")
     out = scratch / f"patches-{seed}"
     words = (*data, *small, "method.head={kind: mlp}", "train.epochs=20", "train.validate_every=5")
     return _train("supervised", out / "teacher", *words), data
@@ -188,7 +188,6 @@ def any_patches(scratch: Path) -> dict[str, Any]:
     data = ("data.kind=pack", f"data.path={chips(scratch / 'chips')}", "data.task=scene", "train.batch_size=64")
     teach = (
         "method.encoder.name=resnet10t",
-        "method.encoder.stem=no-pool",
         "method.head={kind: mlp}",
         "train.epochs=20",
     )
