@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +207,39 @@ def test_a_run_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
     other = dataclasses.replace(run, settings=recipe("supervised"))
     with pytest.raises(RunError, match="predicts no bands"):
         find_faults(other, {"s2-l2a": "image.tif"}, tmp_path / "faults.tif")
+
+
+def test_a_map_of_it_is_refused_with_what_it_is_for(run: Run) -> None:
+    with pytest.raises(RunError, match="predicts bands, not classes"):
+        run.require_classifier()
+
+
+def test_ridge_regression_predicts_bands_better_than_what_costs_nothing(run: Run) -> None:
+    from landweave.run.reconstruction import evaluate_bands, table
+
+    result = evaluate_bands(run.folder, split="validation")
+    who = result["sensors"]["s2-l2a"]["predictors"]
+    for band in BANDS:
+        ridge, one, mean = (who[n]["bands"][band]["rmse"] for n in ("ridge", "most correlated band", "band mean"))
+        assert ridge < one < mean, band
+    assert who["ridge"]["sam"] < who["most correlated band"]["sam"] < who["band mean"]["sam"]
+    lines = list(table(result))
+    assert "ridge" in lines[1]
+    assert any(line.startswith("SAM in degrees") for line in lines)
+    assert (run.folder / "evaluation-validation.json").is_file()
+
+
+def test_the_command_says_it_in_words_and_in_json(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
+    faulty = spoilt(clean, B12=np.zeros(SHAPE))
+    raster.write(tmp_path / "image.tif", faulty, grid_of(50, SHAPE), descriptions=BANDS)
+    words = ["faults", str(run.folder), "--image", "s2-l2a=image.tif", "--json", "found.json"]
+    command = [sys.executable, "-m", "landweave", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "B12: dead or constant: 100% of its pixels are 0 reflectance" in done.stdout
+    assert "caution: what is clean was measured on 10 images only" in done.stdout
+    (told,) = json.loads((tmp_path / "found.json").read_text())
+    assert (told["verdict"], told["suspects"][0]["what"]) == ("B12", "dead")
+    again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "stands there already" in again.stderr

@@ -97,7 +97,7 @@ def unlike(scene: Scene, verdict: Verdict, seen: Sample) -> str:
     """Why an image is called unlike the training scenes, in a sentence, and what that may mean."""
     off = int((verdict.scores.max(1) > 1).sum())
     C = len(scene.stream.bands)
-    how = f"{off} of {C} bands do not go together as they did there" if off > 1 else ""
+    how = f"{off} of {C} bands do not go with the others as they did there" if off else ""
     far = f"its mean spectrum is {verdict.distance:.1f} times as far from theirs as theirs are at most"
     why = " and ".join(part for part in (how, far if verdict.distance > 1 else "") if part)
     source = scene.layout.reference.where

@@ -313,12 +313,14 @@ def fit(
 def _describe(experiment: Experiment, material: Material, model: nn.Module, note: Note) -> None:
     data, places = material.dataset, material.dataset.places
     labelled = sum(places[i].labelled for i in material.train)
-    weights = sum(p.numel() for p in model.parameters()) / 1e6
+    weights = sum(p.numel() for p in model.parameters())
+    size = f"{weights / 1e6:.1f} M" if weights >= 1e5 else f"{weights:,}"
     what = f"task `{material.task}`, {len(material.kind.legend)} classes" if material.task else "no labels"
-    note(f"{experiment.method.kind} on {data.where}: {what if experiment.classifier else f'a pretraining; {what}'}")
+    aim = "each band from the others" if experiment.method.kind == "reconstruct" else "a pretraining"
+    note(f"{experiment.method.kind} on {data.where}: {what if experiment.classifier else f'{aim}; {what}'}")
     note(
         f"  {len(material.train)} training places ({labelled} labelled), {len(material.validation)} validation places, "
-        f"{weights:.1f} M weights"
+        f"{size} weights"
     )
     for line in experiment.method.lines():
         note(f"  {line}")

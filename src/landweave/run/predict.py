@@ -61,6 +61,12 @@ class Run:
         Raises:
             RunError: it is one.
         """
+        if self.settings.method.kind == "reconstruct":
+            raise RunError(
+                "a run of reconstruct predicts bands, not classes",
+                where=self.folder,
+                fix=f"look for faulty bands: landweave faults {self.folder} --image SENSOR=FILE",
+            )
         if not self.classifier:
             raise RunError(
                 "a pretraining run has no classifier; it has encoders to begin with",
