@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from typer.testing import CliRunner
 
 from landweave.__main__ import app
 from landweave.data.dataset import Task
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, RunError
 from landweave.metrics.align import alignment
 from landweave.nn.config import Linear
 from landweave.run.evaluate import evaluate, reopen
+from landweave.run.experiment import recipe
 from landweave.run.matrix import COMPLETE, TEST, columns, matrix
 from landweave.run.matrix_look import Places, look
 from landweave.run.matrix_text import comma_separated, markdown
@@ -258,7 +260,7 @@ def test_presets_and_texts_become_columns() -> None:
     assert len(both) == 23
     positional = next(c for c in both if c.name == "petcu2024-positional/B4 B8 B9 B13").faults.faults[0]
     assert positional.bands == ("B04", "B08", "B8A", "B12")
-    assert positional.ratio.value == 0.5
+    assert positional.model_dump()["ratio"] == 0.5
     with pytest.raises(ConfigError, match="did you mean `petcu2024-names`"):
         columns(["petcu2024-nmes"])
 
@@ -274,6 +276,15 @@ def test_runs_that_do_not_go_together_are_refused(data: Path, runs: tuple[Path, 
         matrix([runs[0]], columns(["missing:B8A"]))
     with pytest.raises(ConfigError, match="no band `B2`, did you mean `B02`"):
         matrix([runs[0]], SETS, bands=("B2",))
+
+
+def test_a_reconstruction_is_refused(runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    other = open_run(runs[1])
+    method = recipe("reconstruct").method
+    wrong = replace(other, settings=other.settings.model_copy(update={"method": method}))
+    monkeypatch.setattr("landweave.run.matrix.open_run", lambda path: wrong)
+    with pytest.raises(RunError, match="neither features nor answers"):
+        matrix([runs[1]], SETS)
 
 
 def test_a_pretraining_has_a_probe_only(data: Path, runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -309,7 +320,7 @@ def test_maps_have_their_own_decoder_and_one_trained_anew(data: Path, tmp_path: 
     assert {"oa", "aa_fixed", "aa_existing", "miou_all", "miou_existing"} <= cell.probe.keys()
     (folder,) = [p for p in (one / "probes").iterdir() if "B02" in p.name]
     again = open_run(folder)
-    assert again.settings.method.freeze
+    assert again.settings.method.model_dump()["freeze"] is True
     assert again.settings.method.faults == SETS[1].faults
     before, after = (open_run(r).model.encoder_state() for r in (one, folder))
     assert all(torch.equal(before[k], after[k]) for k in before)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landweave.data.dataset import Task
-from landweave.errors import ConfigError, DataError, listed
+from landweave.errors import ConfigError, DataError, RunError, listed
 from landweave.run.evaluate import Scene, clean
 from landweave.run.predict import Run
 from landweave.run.probe import Rows, together
@@ -168,7 +168,15 @@ def require_alike(runs: Sequence[Run]) -> None:
 
     Raises:
         ConfigError: two runs that differ, and in what.
+        RunError: a run is a reconstruction of bands.
     """
+    for run in runs:
+        if run.settings.method.kind == "reconstruct":
+            raise RunError(
+                "a reconstruction of bands has neither features nor answers",
+                where=run.folder,
+                fix="give runs that classify, or pretrainings",
+            )
     first = runs[0]
     for other in runs[1:]:
         for what, mine, theirs in (
