@@ -158,6 +158,20 @@ def test_unseen_pixels_are_not_judged(run: Run, clean: NDArray[np.uint16], tmp_p
     assert found.verdict == "none"
 
 
+def test_a_band_without_data_is_left_out_and_accuses_no_other(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    image = raster.write(
+        tmp_path / "image.tif", spoilt(clean, B05=np.zeros(SHAPE)), grid_of(50, SHAPE), descriptions=BANDS, nodata=0
+    )
+    (found,) = find_faults(run, {"s2-l2a": image}, tmp_path / "faults.tif")
+    assert found.verdict == "none"
+    assert "note: B05 without data, and left out" in found.lines()
+    scores = raster.read(found.path).data
+    assert (scores[BANDS.index("B05")] == 255).all()
+    assert (np.delete(scores, BANDS.index("B05"), 0)[:, :4, :6] != 255).all()
+
+
 def test_a_failure_leaves_no_file(
     run: Run, clean: NDArray[np.uint16], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

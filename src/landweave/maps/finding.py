@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landweave.contract import Contract
-from landweave.errors import ConfigError, RunError, listed
+from landweave.errors import ConfigError, DataError, RunError, listed
 from landweave.files import write_text
 from landweave.maps.cog import CACHE_MIB, Writer
 from landweave.maps.sources import Sources, look, open_sources
@@ -230,6 +230,7 @@ def _of_sensor(
     from landweave.maps.finding_fill import write_filled
     from landweave.maps.finding_scene import SIDE, Scene
     from landweave.maps.finding_words import row, suspects, unlike
+    from landweave.methods.reconstruct import LEAST_BANDS
     from landweave.metrics.verdict import Clean, judge
     from landweave.nn.reconstruct import ReconstructModel
 
@@ -245,6 +246,9 @@ def _of_sensor(
     clean = Clean.from_json(measured["clean"][by][str(ask.block)])
     chosen = _spread(scene.windows)
     seen = scene.sample(chosen)
+    scene.lacking = tuple(c for c in range(len(stream.bands)) if not seen.seen[c].any())
+    if len(stream.bands) - len(scene.lacking) < LEAST_BANDS:
+        raise DataError(f"nothing is seen in {listed(_names(scene), 13)}", where=layout.reference.where)
     verdict = judge(clean, _remembered(scene, chosen), seen.medians(model, name))
     found = suspects(scene, clean, verdict, seen, chosen)
     every = scene.figures(scene.windows, verdict.suspects, progress=ask.progress)
@@ -268,7 +272,11 @@ def _of_sensor(
         clean_images=measured["images"],
         blocks=scene.shape,
         block=ask.block,
-        notes=(*(n for n in sources.notes if "works without" not in n), *_offset_note(scene, seen, verdict)),
+        notes=(
+            *(n for n in sources.notes if "works without" not in n),
+            *([f"{listed(_names(scene), 13)} without data, and left out"] if scene.lacking else []),
+            *_offset_note(scene, seen, verdict),
+        ),
         seconds=time.monotonic() - began,
     )
 
@@ -288,6 +296,11 @@ def _remembered(scene: Scene, chosen: list[At]) -> Look:
         return of_image(scene.figures(chosen, hidden)), scene.looser(hidden)
 
     return figures
+
+
+def _names(scene: Scene) -> list[str]:
+    """The bands without data."""
+    return [scene.stream.bands[c] for c in scene.lacking]
 
 
 def _offset_note(scene: Scene, seen: Sample, verdict: Verdict) -> list[str]:

@@ -70,7 +70,9 @@ def _mended(scene: Scene, read: Read, hidden: Sequence[int], wrong: Blocks) -> N
     if not wrong.any():
         return values
     with torch.inference_mode():
-        back = scene.model.net(scene.stream.sensor).scale.back(scene.predicted(read, hidden))[0].numpy()
+        back = (
+            scene.model.net(scene.stream.sensor).scale.back(scene.predicted(read, (*hidden, *scene.lacking)))[0].numpy()
+        )
     pixels = wrong.repeat(scene.block, 1).repeat(scene.block, 2)
     h, w = pixels.shape[1:]
     values[:, :h, :w] = np.where(pixels, back[:, :h, :w], values[:, :h, :w])

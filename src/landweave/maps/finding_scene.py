@@ -82,6 +82,8 @@ class Scene:
     by: By
     memory: int
     side: int = SIDE
+    lacking: tuple[int, ...] = ()
+    """Bands of which nothing is seen anywhere; they are left out of every prediction."""
 
     @property
     def margin(self) -> int:
@@ -176,7 +178,8 @@ class Scene:
                 continue
             if exchanged:
                 read = self._exchanged(read, *exchanged)
-            told = figures(net, self.inner(read), self.predicted(read, hidden), self.block)
+            found = self.predicted(read, (*hidden, *self.lacking))
+            told = figures(net, self.inner(read), found, self.block, hidden=(*hidden, *self.lacking))
             target = out[:, :, row : row + self.many, col : col + self.many]
             target[...] = told[:, :, : target.shape[2], : target.shape[3]]
         return out
@@ -184,7 +187,7 @@ class Scene:
     def looser(self, hidden: Collection[int]) -> Values:
         """C: by what factor the error of each band grows for want of the hidden ones, by ridge regression."""
         with torch.inference_mode():
-            return self.model.net(self.stream.sensor).ridge.looser(hidden).numpy()
+            return self.model.net(self.stream.sensor).ridge.looser((*hidden, *self.lacking)).numpy()
 
     def _exchanged(self, read: Read, a: int, b: int) -> Read:
         order = list(range(len(self.stream.bands)))

@@ -7,7 +7,7 @@ are looked at on the validation places, of which neither has seen anything.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -35,11 +35,17 @@ MOST = 500
 """Images of a sensor that are looked at, at most."""
 
 
-def figures(net: SensorNet, read: Read, found: Float[Tensor, "1 C H W"], block: int) -> Values:
-    """`block_statistics` of one image of any size: what a last block lacks counts as unseen."""
+def figures(
+    net: SensorNet, read: Read, found: Float[Tensor, "1 C H W"], block: int, *, hidden: Collection[int] = ()
+) -> Values:
+    """`block_statistics` of one image of any size: what a last block lacks counts as unseen.
+
+    So does a pixel at which a band that took part in the prediction is unseen, as nobody can say what it should be.
+    """
     H, W = found.shape[-2:]
     room = ((0, 0), (0, -H % block), (0, -W % block))
-    parts = (read.values - found, read.physical, read.seen)
+    part = [c for c in range(read.seen.shape[1]) if c not in hidden]
+    parts = (read.values - found, read.physical, read.seen & read.seen[:, part].all(1, keepdim=True))
     residual, physical, seen = (np.pad(t[0].cpu().numpy(), room) for t in parts)
     return block_statistics(residual, physical, seen, block=block, dark=net.scale.dark)
 
