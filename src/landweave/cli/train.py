@@ -16,7 +16,7 @@ def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
     places: Annotated[int, typer.Option(help="Places of the synthetic world.")] = 200,
-    epochs: Annotated[int, typer.Option(help="Epochs of mosaic-1; the others have more.")] = 9,
+    epochs: Annotated[int, typer.Option(help="Epochs of mosaic-1, which the others follow.")] = 30,
     json_: Json = "",
 ) -> None:
     """The whole way on a synthetic world.
