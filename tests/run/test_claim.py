@@ -40,8 +40,7 @@ def test_keys_that_differ_are_named_and_the_rest_counted() -> None:
     there = recipe("mosaic-1", HERE)
     assert _unlike(there, recipe("mosaic-1", [*HERE, "optim.lr=0.5"])) == "optim.lr 0.001 there, 0.5 here"
     assert _unlike(there, recipe("mosaic-1", [*HERE, "method.terms.msc.weight=0.5", "data.streams=[rgb]"])) == (
-        'data.streams [] there, ["rgb"] here; '
-        "method.terms.msc.weight 1.0 there, 0.5 here"
+        'data.streams [] there, ["rgb"] here; method.terms.msc.weight 1.0 there, 0.5 here'
     )
     text = _unlike(there, recipe("supervised", HERE))
     assert "method.kind contrast there, supervised here" in text
