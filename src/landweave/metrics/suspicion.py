@@ -9,8 +9,8 @@ A band is predicted from the other bands (by whom is not known here). Of the res
 
 Each is told in units of its own spread over clean places, band by band. Under a Gaussian model of the bands the
 residual of a band, in units of its spread given all others, is largest in expectation for the band that is off; those
-that are predicted from it follow by their partial correlation with it. That is why the worst band is named first and
-then hidden from the prediction of the others. numpy only.
+that are predicted from it follow by their partial correlation with it. That is why the worst bands are tried as the
+faulty ones, hidden from the prediction of the others. numpy only.
 """
 
 from __future__ import annotations
@@ -157,12 +157,12 @@ class Spread:
 
         `looser` (C) is by how much the predictions are worse than they were on the clean images.
         """
-        return _told(_own(_tightened(figures, looser)), self.centre, self.width)
+        return _told(_tightened(_own(figures), looser), self.centre, self.width)
 
     def block(self, figures: Values, looser: Values | None = None) -> Values:
         """C K h w: figures of blocks in units of the clean spread, NaN where there are none."""
         with np.errstate(invalid="ignore"):
-            far = _own(_tightened(figures, looser)) - self.block_centre[:, :, None, None]
+            far = _tightened(_own(figures), looser) - self.block_centre[:, :, None, None]
             z = far / self.block_width[:, :, None, None]
             out: Values = np.where(TWO_SIDED[:, None, None], np.abs(z), np.maximum(z, 0))
         return out

@@ -1,7 +1,7 @@
 """From figures of residuals to a verdict: which bands are suspect, or that the whole image is unlike the clean ones.
 
 What is ours here, as no paper says it: the figures of all kinds are brought to one scale on which 1 is what about one
-clean image in twenty exceeds; the band whose removal leaves the others most at one is named, and then the next.
+clean image in twenty exceeds; the fewest bands are named without which the others go together.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
@@ -23,8 +24,13 @@ BLOCKS = 0.99
 """Of the clean blocks of all bands, the quantile of a figure at which a block scores 1."""
 OWN = (KINDS.index("flat"),)
 """Figures that rest on a band's own numbers: they accuse it even where its spectrum is unlike all that was learned."""
-TRIED = 3
-"""How many of the worst bands are tried as the faulty one."""
+EXPLAINED, MOST_LEFT = 0.15, 2.0
+"""Bands explain what is wrong with an image if without them the worst of the others is at one, or scores no more than
+this share of what the worst did, and 2 at most: a wild fault leaves traces in what is predicted without it, too."""
+OUTRANKS = 2.0
+"""Times the distance of an image that is far from the clean ones, from which a band's own score is believed."""
+TRIED = 5
+"""How many of the worst bands are tried as faulty ones."""
 
 Look = Callable[[tuple[int, ...]], tuple[Values, Values]]
 """Figures C K of an image, each band predicted from the others without the given ones; and C, by what factor the error
@@ -142,9 +148,10 @@ class Verdict:
 def judge(clean: Clean, look: Look, medians: Values) -> Verdict:
     """Name the bands that do not go with the others.
 
-    While a band scores above 1: of the worst few, the one is named without which the others score least. If a third
-    of the bands is named and the others are still not at one, or the medians of the bands left are farther from the
-    clean ones than clean images are, the image is unlike them; then only bands stay named that are odd by themselves.
+    If the worst band scores above 1, the fewest of the worst bands are named without which the others go together
+    (`EXPLAINED`), a third of all at most. If there are none such, or the medians of the bands left are farther from the
+    clean ones than clean images are, the image is unlike them; then only bands stay named that are odd by themselves,
+    or, where they explain it, by far.
 
     Args:
         clean: the standard.
@@ -152,22 +159,38 @@ def judge(clean: Clean, look: Look, medians: Values) -> Verdict:
         medians: C, of the image, NaN for a band that is not seen.
     """
     first = clean.scores(*look(()))
-    most = max(1, len(first) // 3)
-    hidden: tuple[int, ...] = ()
-    now = first
-    while _worst(now, hidden) > 1 and len(hidden) < most:
-        ranked = [int(c) for c in np.argsort(-now.max(1)) if c not in hidden][:TRIED]
-        tried = {c: clean.scores(*look(tuple(sorted((*hidden, c))))) for c in ranked if now[c].max() > 1}
-        chosen = min(tried, key=lambda c: _worst(tried[c], (*hidden, c)))
-        hidden, now = tuple(sorted((*hidden, chosen))), tried[chosen]
+    enough = min(max(1.0, EXPLAINED * _worst(first, ())), MOST_LEFT)
+    hidden, now = _explanation(clean, look, first, enough)
     distance = clean.distance(medians, hidden)
-    unlike = _worst(now, hidden) > 1 or distance > 1
-    accused = np.flatnonzero(now[:, OWN].max(1) > 1) if unlike else hidden
+    explained = _worst(now, hidden) <= enough
+    unlike = not explained or distance > 1
+    accused = np.array(hidden, int)
+    if unlike:
+        wild = now.max(1) > OUTRANKS * distance if explained else np.zeros(len(now), bool)
+        accused = np.flatnonzero((now[:, OWN].max(1) > 1) | (wild & np.isin(np.arange(len(now)), hidden)))
     kept = tuple(int(c) for c in accused if now[c].max() > 1)  # one may have been hidden for another's sake
     if kept != hidden:
         now = clean.scores(*look(kept))
         kept = tuple(c for c in kept if now[c].max() > 1)
     return Verdict(kept, unlike, first, now, distance)
+
+
+def _explanation(clean: Clean, look: Look, first: Values, enough: float) -> tuple[tuple[int, ...], Values]:
+    """The fewest bands without which the others score no more than `enough`, and the scores then.
+
+    Of as many bands, those that leave the others least. If none explain it, the best of the most that may be named.
+    One at a time would not do: of two bands that are swapped, neither alone makes anything good.
+    """
+    best: tuple[int, ...] = ()
+    now = first
+    likely = [int(c) for c in np.argsort(-first.max(1))[:TRIED] if first[c].max() > 1]
+    for size in range(1, min(len(likely), max(1, len(first) // 3)) + 1):
+        if _worst(now, best) <= enough:
+            break
+        tried = {some: clean.scores(*look(some)) for some in combinations(sorted(likely), size)}
+        best = min(tried, key=lambda some: _worst(tried[some], some))
+        now = tried[best]
+    return best, now
 
 
 def _worst(scores: Values, hidden: Sequence[int]) -> float:
