@@ -1,4 +1,4 @@
-"""Small scenes of three mixed materials in ten bands of Sentinel-2, and a run that has learned how their bands go."""
+"""Small scenes of three mixed materials in eleven bands of Sentinel-2, and a run that has learned them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from landweave.data import raster
 from landweave.grid import Grid
 
-BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 SPECTRA = np.array(
     [
-        [300, 600, 400, 1000, 2400, 3000, 3300, 3500, 2200, 1100],  # leaves
-        [900, 1300, 1800, 2100, 2300, 2500, 2700, 2900, 3600, 3100],  # soil
-        [700, 650, 450, 400, 350, 330, 300, 280, 150, 100],  # water
+        [300, 600, 400, 1000, 2400, 3000, 3300, 3500, 3500, 2200, 1100],  # leaves
+        [900, 1300, 1800, 2100, 2300, 2500, 2700, 2900, 2950, 3600, 3100],  # soil
+        [700, 650, 450, 400, 350, 330, 300, 280, 270, 150, 100],  # water
     ]
 )
 SIDE = 64

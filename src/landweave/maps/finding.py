@@ -229,7 +229,7 @@ def _of_sensor(
     """Judge one sensor and write its files."""
     from landweave.maps.finding_fill import write_filled
     from landweave.maps.finding_scene import SIDE, Scene
-    from landweave.maps.finding_words import row, suspects, unlike
+    from landweave.maps.finding_words import PLAIN, another_level, row, suspects, unlike
     from landweave.methods.reconstruct import LEAST_BANDS
     from landweave.metrics.verdict import Clean, judge
     from landweave.nn.reconstruct import ReconstructModel
@@ -251,22 +251,26 @@ def _of_sensor(
         raise DataError(f"nothing is seen in {listed(_names(scene), 13)}", where=layout.reference.where)
     verdict = judge(clean, _remembered(scene, chosen), seen.medians(model, name))
     found = suspects(scene, clean, verdict, seen, chosen)
+    why = unlike(scene, verdict, seen) if verdict.unlike else another_level(scene, found, seen)
+    if why:
+        found = [s for s in found if verdict.unlike or s.what in PLAIN]
+    kept = [stream.bands.index(s.band) for s in found]
     every = scene.figures(scene.windows, verdict.suspects, progress=ask.progress)
     blocks = clean.block_scores(every, scene.looser(verdict.suspects))
     told = {s.band: s for s in found}
     table = [row(scene, clean, verdict, blocks, told, c) for c in range(len(stream.bands))]
     path, filled = targets
-    if filled and verdict.suspects:
-        write_filled(scene, filled, verdict.suspects, _wrong(verdict, blocks))
+    if filled and kept:
+        write_filled(scene, filled, kept, _wrong(verdict, blocks, kept))
     _write_scores(scene, path, blocks, {"run": run.folder.name, "predicted by": by})
     write_text(path.with_suffix(".csv"), _csv(table))
     return SensorResult(
         sensor=name,
         path=path,
-        filled=filled if verdict.suspects else None,
+        filled=filled if kept else None,
         table=table,
         suspects=found,
-        unlike=unlike(scene, verdict, seen) if verdict.unlike else "",
+        unlike=why,
         distance=round(verdict.distance, 3),
         by=by,
         clean_images=measured["images"],
@@ -275,7 +279,7 @@ def _of_sensor(
         notes=(
             *(n for n in sources.notes if "works without" not in n),
             *([f"{listed(_names(scene), 13)} without data, and left out"] if scene.lacking else []),
-            *_offset_note(scene, seen, verdict),
+            *([] if why else _offset_note(scene, seen)),
         ),
         seconds=time.monotonic() - began,
     )
@@ -303,12 +307,12 @@ def _names(scene: Scene) -> list[str]:
     return [scene.stream.bands[c] for c in scene.lacking]
 
 
-def _offset_note(scene: Scene, seen: Sample, verdict: Verdict) -> list[str]:
+def _offset_note(scene: Scene, seen: Sample) -> list[str]:
     """The suspicion of an offset that no band shows by itself, since all have it; an unlike image says it elsewhere."""
     from landweave.data.check_values import offset_suspicion
 
     name, source = scene.stream.sensor, scene.layout.reference.where
-    doubt = None if verdict.unlike else offset_suspicion(name, seen.darkest(scene.stream), source)
+    doubt = offset_suspicion(name, seen.darkest(scene.stream), source)
     return (
         [f"{doubt.what}\n  fix: {doubt.fix.replace('(tile), data.offset, or column', 'here; in training')}"]
         if doubt
@@ -316,13 +320,13 @@ def _offset_note(scene: Scene, seen: Sample, verdict: Verdict) -> list[str]:
     )
 
 
-def _wrong(verdict: Verdict, blocks: Values) -> Blocks:
+def _wrong(verdict: Verdict, blocks: Values, suspects: Sequence[int]) -> Blocks:
     """Where each suspect band is replaced: all blocks of one that is off as a whole, else those above 1."""
     from landweave.metrics.suspicion import KINDS
 
     whole = [KINDS.index(k) for k in ("level", "rough")]
     found = np.zeros(blocks.shape, bool)
-    for c in verdict.suspects:
+    for c in suspects:
         found[c] = (np.nan_to_num(blocks[c]) > 1) | bool(verdict.final[c][whole].max() > 1)
     return found
 

@@ -112,8 +112,8 @@ class Scene:
 
     @property
     def many(self) -> int:
-        """Blocks along a side of a window."""
-        return max(1, self.side // self.block)
+        """Blocks along a side of a window, which is no larger than the raster."""
+        return max(1, min(self.side // self.block, *self.shape))
 
     @cached_property
     def windows(self) -> list[At]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -11,15 +12,20 @@ import numpy as np
 
 from landweave.contract import StreamContract
 from landweave.data.check_values import offset_suspicion
+from landweave.errors import listed
 from landweave.maps.finding_scene import At, Sample, Scene
 from landweave.metrics.suspicion import KINDS, Values, of_image
 from landweave.metrics.verdict import Clean, Verdict
+from landweave.sensors import sensor
 
 What = Literal["dead", "saturated", "stripes", "swapped", "gain", "texture"]
 DEAD = 0.9
 """Share of a band's pixels that are one number, from which it is called dead or constant."""
 CUT = 0.02
 """Share of a band's pixels that are its greatest number, from which it is called saturated."""
+PLAIN: tuple[What, ...] = ("dead", "saturated", "stripes", "swapped")
+"""What no product level or scale looks like."""
+VAPOUR = "nir09"
 LEVEL, ROUGH, LINES, FLAT = range(len(KINDS))
 
 
@@ -91,6 +97,34 @@ def _by_figures(band: str, scores: Values, told: Values, unit: str, seen: Sample
         factor = math.exp(told[LEVEL])
         return Suspect(band, "gain", f"gain or offset: {factor:.2f} times what the other bands say")
     return Suspect(band, "texture", "noise, or shifted: it differs from pixel to pixel from what the other bands say")
+
+
+def another_level(scene: Scene, found: Sequence[Suspect], seen: Sample) -> str:
+    """Whether what is said of bands is rather that of another product level or scale: why, or nothing.
+
+    Level-2A has corrected the water vapour band for what Level-1C still lacks there: it is the band that is off most
+    where one is given for the other. A genuine gain of that band alone cannot be told from it, and the text says so.
+    """
+    gains = {s.band: s for s in found if s.what not in PLAIN}
+    if not gains:
+        return ""
+    offset = offset_suspicion(scene.stream.sensor, seen.darkest(scene.stream), scene.layout.reference.where)
+    if offset:
+        return f"{_one_or_more(list(gains))} off, but there is a {offset.what}\n  fix: {offset.fix}"
+    row = sensor(scene.stream.sensor)
+    vapour = [b for b in gains if row.band(b).common == VAPOUR]
+    if not vapour or row.unit != "reflectance":
+        return ""
+    own = gains[vapour[0]]
+    why = "the water vapour band with them" if len(gains) > 1 else "the water vapour band"
+    return (
+        f"{_one_or_more(list(gains))} off, {why}, as where Level-1C is given for Level-2A or the reverse; if this is "
+        f"{row.name}, then {own.band} is faulty ({own.text})"
+    )
+
+
+def _one_or_more(bands: list[str]) -> str:
+    return f"{listed(bands, 13)} {'is' if len(bands) == 1 else 'are'}"
 
 
 def unlike(scene: Scene, verdict: Verdict, seen: Sample) -> str:
