@@ -251,9 +251,10 @@ def _of_sensor(
         raise DataError(f"nothing is seen in {listed(_names(scene), 13)}", where=layout.reference.where)
     verdict = judge(clean, _remembered(scene, chosen), seen.medians(model, name))
     found = suspects(scene, clean, verdict, seen, chosen)
-    why = unlike(scene, verdict, seen) if verdict.unlike else another_level(scene, found, seen)
-    if why:
-        found = [s for s in found if verdict.unlike or s.what in PLAIN]
+    level = another_level(scene, found, seen)
+    why = unlike(scene, verdict, seen) if verdict.unlike else level
+    if level:
+        found = [s for s in found if s.what in PLAIN]
     kept = [stream.bands.index(s.band) for s in found]
     every = scene.figures(scene.windows, verdict.suspects, progress=ask.progress)
     blocks = clean.block_scores(every, scene.looser(verdict.suspects))
