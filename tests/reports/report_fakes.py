@@ -161,7 +161,7 @@ def tiny_run(folder: Path, kind: LabelKind, dataset: Drawn) -> Any:
         settings=SimpleNamespace(
             seed=0,
             train=SimpleNamespace(batch_size=8),
-            method=SimpleNamespace(build=lambda contract, task: TinyModel(contract, len(task.legend))),
+            method=SimpleNamespace(teacher=False, build=lambda contract, task: TinyModel(contract, len(task.legend))),
         ),
     )  # fmt: skip
 

@@ -25,7 +25,8 @@ NAMES = (
 
 
 def test_all_tables_are_there() -> None:
-    assert set(protocols()) == set(NAMES)
+    """Those of the band-adaptation thesis are of another kind: see test_adapt_protocol.py."""
+    assert {n for n in protocols() if not n.startswith("adapt/")} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +97,7 @@ def test_the_list_counts_each_training_once() -> None:
 
 def test_the_protocol_of_the_page_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text()
-    text = page.split("```yaml\n")[1].split("```")[0]
+    text = page.split("## Your own protocol")[1].split("```yaml\n")[1].split("```")[0]
     found = list(experiments(protocol(small.write(tmp_path, text)), {"mine": "places.parquet"}, "full"))
     assert len(found) == 3 * (10 + 10 + 3)
 
