@@ -11,7 +11,7 @@ from typing import Any
 from evidence.record import HERE, ROOT
 
 END = "<!-- /evidence -->"
-NAMES = ("spine", "contrast")
+NAMES = ("spine", "contrast", "finding")
 
 Records = dict[str, dict[str, Any]]
 Text = Callable[[Any], str]
@@ -152,6 +152,30 @@ def _pairs(f: dict[str, Any], first: str, score: str) -> str:
     )
 
 
+# ---- finding
+
+
+GOALS = ("dead band", "stripes of 20 %, every tenth line", "gain x 1.3", "two bands swapped")
+
+
+def _found(f: dict[str, Any]) -> str:
+    told = [f"{name} {_between(f['faults'][name], 'auroc')}" for name in GOALS]
+    rest = ", ".join(f"{name} {row['auroc']:.2f}" for name, row in f["faults"].items() if name not in GOALS)
+    alarm = f["clean"]["a band is called faulty"]
+    clean = f"{alarm['count']} of {alarm['of']} clean images with a false alarm, {_between(alarm, 'share')}"
+    return f"AUROC over {f['images']} images: {', '.join(told)}; further faults: {rest}. {clean}{_named(f)}"
+
+
+def _between(row: dict[str, Any], key: str) -> str:
+    return f"{row[key]:.3f} [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]"
+
+
+def _named(f: dict[str, Any]) -> str:
+    found = {name: f["named"][name]["exactly"]["share"] for name in GOALS if name in f.get("named", {})}
+    told = ", ".join(f"{name} {share:.0%}" for name, share in found.items())
+    return f". The right band and no other is named: {told}" if told else ""
+
+
 CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
     "spine": (
         ("demo", "`make demo`, a tenth of the labels of a synthetic world", _demo),
@@ -172,6 +196,10 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
         ("synthetic/null-s1", "The same where radar shows another world: what S1 seems to add must vanish", _null),
         ("synthetic/null-labels", "The same where labels are another world's: every gain must vanish", _null),
         ("eurosat-rgb", "EuroSAT RGB by share of the labels", _shares),
+    ),
+    "finding": (
+        ("ridge", "Ridge regression, thresholds from other images", _found),
+        ("network", "A small network, images it has not seen", _found),
     ),
 }
 
