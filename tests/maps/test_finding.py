@@ -133,6 +133,26 @@ def test_windows_of_any_size_give_the_same_scores(run: Run, clean: NDArray[np.ui
     np.testing.assert_array_equal(whole, parts)
 
 
+def test_bands_of_other_pixel_sizes_are_judged_on_the_finest(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    """Files of 10 m and 20 m, in windows that cut neither."""
+    fine, coarse = (0, 1, 2, 6), (3, 4, 5, 7, 8, 9, 10)
+    faulty = spoilt(clean, B05=clean[3] * 1.5)
+    half = faulty[list(coarse)].reshape(7, SHAPE[0] // 2, 2, SHAPE[1] // 2, 2).mean((2, 4)).round().astype(np.uint16)
+    grid = grid_of(50, SHAPE)
+    names = ([BANDS[c] for c in some] for some in (fine, coarse))
+    a = raster.write(tmp_path / "a.tif", faulty[list(fine)], grid, descriptions=next(names))
+    b = raster.write(tmp_path / "b.tif", half, grid.scaled(*half.shape[1:]), descriptions=next(names))
+    scores = []
+    for side in (64, 256):
+        given = {"s2-l2a": f"{a};{b}"}
+        (found,) = find_faults(run, given, tmp_path / "faults.tif", side=side, overwrite=True)
+        scores.append(raster.read(found.path).data)
+    assert "B05" in [s.band for s in found.suspects]
+    np.testing.assert_array_equal(*scores)
+
+
 def test_the_band_is_filled_and_nothing_else_changes(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
     found = look(run, tmp_path, spoilt(clean, B07=np.zeros(SHAPE)), fill=tmp_path / "filled.tif", side=64)
     assert found.filled is not None

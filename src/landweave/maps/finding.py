@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landweave.contract import Contract
+from landweave.contract import Contract, StreamContract
 from landweave.errors import ConfigError, DataError, RunError, listed
 from landweave.files import write_text
 from landweave.maps.cog import CACHE_MIB, Writer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from landweave.maps.finding_scene import At, Sample, Scene
     from landweave.maps.finding_words import Suspect
     from landweave.metrics.suspicion import Values
-    from landweave.metrics.verdict import Look, Verdict
+    from landweave.metrics.verdict import Clean, Look, Verdict
     from landweave.nn.reconstruct import By
     from landweave.run.predict import Run
 
@@ -223,33 +223,43 @@ def _targets(ask: Ask, sources: Sources, names: Sequence[str]) -> dict[str, tupl
     return found
 
 
+def _opened(run: Run, stream: StreamContract, sources: Sources, ask: Ask) -> tuple[Scene, Clean]:
+    """The rasters of a sensor, and the standard to judge them by."""
+    from landweave.maps.finding_scene import SIDE, Scene
+    from landweave.metrics.verdict import Clean
+    from landweave.nn.reconstruct import ReconstructModel
+
+    model, measured = run.model, run.config["measured"][stream.sensor]
+    assert isinstance(model, ReconstructModel)
+    layout = lay_out([s for s in sources.sources if stream.accepts(s.stream)])
+    by: By = ask.by or measured["by"]
+    if ask.block % layout.step:
+        fit = [size for size in measured["clean"][by] if not int(size) % layout.step]
+        raise ConfigError(
+            f"blocks of {ask.block} pixels cut those of the coarsest raster",
+            where="--block",
+            fix=f"give --block {fit[0]}"
+            if fit
+            else f"train with method.blocks=[{8 * layout.step}], or resample the bands",
+        )
+    scene = Scene(model, stream, layout, ask.block, by, ask.memory, ask.side or SIDE)
+    return scene, Clean.from_json(measured["clean"][by][str(ask.block)])
+
+
 def _of_sensor(
     run: Run, wanted: Contract, name: str, sources: Sources, ask: Ask, targets: tuple[Path, Path | None]
 ) -> SensorResult:
     """Judge one sensor and write its files."""
     from landweave.maps.finding_fill import write_filled
-    from landweave.maps.finding_scene import SIDE, Scene
     from landweave.maps.finding_words import PLAIN, another_level, row, suspects, unlike
-    from landweave.methods.reconstruct import LEAST_BANDS
-    from landweave.metrics.verdict import Clean, judge
-    from landweave.nn.reconstruct import ReconstructModel
+    from landweave.metrics.verdict import judge
 
-    began, model, stream = time.monotonic(), run.model, wanted.streams[name]
-    assert isinstance(model, ReconstructModel)
-    layout = lay_out([s for s in sources.sources if stream.accepts(s.stream)])
-    measured = run.config["measured"][name]
-    by: By = ask.by or measured["by"]
-    if ask.block % layout.step:
-        fix = f"give a --block that {layout.step} divides, or one raster of all bands"
-        raise ConfigError(f"blocks of {ask.block} pixels cut those of the coarsest raster", where="--block", fix=fix)
-    scene = Scene(model, stream, layout, ask.block, by, ask.memory, ask.side or SIDE)
-    clean = Clean.from_json(measured["clean"][by][str(ask.block)])
+    began, stream = time.monotonic(), wanted.streams[name]
+    scene, clean = _opened(run, stream, sources, ask)
     chosen = _spread(scene.windows)
     seen = scene.sample(chosen)
-    scene.lacking = tuple(c for c in range(len(stream.bands)) if not seen.seen[c].any())
-    if len(stream.bands) - len(scene.lacking) < LEAST_BANDS:
-        raise DataError(f"nothing is seen in {listed(_names(scene), 13)}", where=layout.reference.where)
-    verdict = judge(clean, _remembered(scene, chosen), seen.medians(model, name))
+    scene.lacking = _lacking(scene, seen)
+    verdict = judge(clean, _remembered(scene, chosen), seen.medians(scene.model, name))
     found = suspects(scene, clean, verdict, seen, chosen)
     level = another_level(scene, found, seen)
     why = unlike(scene, verdict, seen) if verdict.unlike else level
@@ -263,7 +273,7 @@ def _of_sensor(
     path, filled = targets
     if filled and kept:
         write_filled(scene, filled, kept, _wrong(verdict, blocks, kept))
-    _write_scores(scene, path, blocks, {"run": run.folder.name, "predicted by": by})
+    _write_scores(scene, path, blocks, {"run": run.folder.name, "predicted by": scene.by})
     write_text(path.with_suffix(".csv"), _csv(table))
     return SensorResult(
         sensor=name,
@@ -273,17 +283,29 @@ def _of_sensor(
         suspects=found,
         unlike=why,
         distance=round(verdict.distance, 3),
-        by=by,
-        clean_images=measured["images"],
+        by=scene.by,
+        clean_images=run.config["measured"][name]["images"],
         blocks=scene.shape,
         block=ask.block,
         notes=(
             *(n for n in sources.notes if "works without" not in n),
-            *([f"{listed(_names(scene), 13)} without data, and left out"] if scene.lacking else []),
+            *([f"{_names(scene)} without data, and left out"] if scene.lacking else []),
             *([] if why else _offset_note(scene, seen)),
         ),
         seconds=time.monotonic() - began,
     )
+
+
+def _lacking(scene: Scene, seen: Sample) -> tuple[int, ...]:
+    """Bands of which nothing is seen; the others must be enough to tell a faulty one."""
+    from landweave.methods.reconstruct import LEAST_BANDS
+
+    found = tuple(c for c in range(len(scene.stream.bands)) if not seen.seen[c].any())
+    left = len(scene.stream.bands) - len(found)
+    if left < LEAST_BANDS:
+        what = f"{left} bands with data; of fewer than {LEAST_BANDS} nobody can say which is wrong"
+        raise DataError(what, where=scene.layout.reference.where)
+    return found
 
 
 def _spread(windows: Sequence[At]) -> list[At]:
@@ -303,9 +325,9 @@ def _remembered(scene: Scene, chosen: list[At]) -> Look:
     return figures
 
 
-def _names(scene: Scene) -> list[str]:
+def _names(scene: Scene) -> str:
     """The bands without data."""
-    return [scene.stream.bands[c] for c in scene.lacking]
+    return listed([scene.stream.bands[c] for c in scene.lacking], 13)
 
 
 def _offset_note(scene: Scene, seen: Sample) -> list[str]:

@@ -44,7 +44,9 @@ class Reconstruct(MethodConfig):
     width: int = Field(64, ge=4, description="channels of the network")
     depth: int = Field(3, ge=1, le=12, description="its 1 x 1 layers; before the first two each channel reads 3 x 3")
     penalty: float = Field(1e-3, gt=0, description="of ridge regression, on the mean Gram matrix in log units")
-    blocks: tuple[int, ...] = Field((16, 32, 64), description="sizes of blocks in pixels that faults may be told for")
+    blocks: tuple[int, ...] = Field(
+        (16, 32, 48, 64), description="sizes of blocks in pixels that faults may be told for"
+    )
     alarm: float = Field(0.05, gt=0, lt=0.5, description="share of clean images that may be accused")
 
     @model_validator(mode="after")

@@ -178,8 +178,9 @@ def judge(clean: Clean, look: Look, medians: Values) -> Verdict:
 def _explanation(clean: Clean, look: Look, first: Values, enough: float) -> tuple[tuple[int, ...], Values]:
     """The fewest bands without which the others score no more than `enough`, and the scores then.
 
-    Of as many bands, those that leave the others least. If none explain it, the best of the most that may be named.
-    One at a time would not do: of two bands that are swapped, neither alone makes anything good.
+    Of as many bands that explain it, those that score highest, given all the others: the most likely ones, were bands
+    Gaussian. If none explain it, those that leave the others least, of as many as may be named at most. One at a time
+    would not do: of two bands that are swapped, neither alone makes anything good.
     """
     best: tuple[int, ...] = ()
     now = first
@@ -188,7 +189,12 @@ def _explanation(clean: Clean, look: Look, first: Values, enough: float) -> tupl
         if _worst(now, best) <= enough:
             break
         tried = {some: clean.scores(*look(some)) for some in combinations(sorted(likely), size)}
-        best = min(tried, key=lambda some: _worst(tried[some], some))
+        left = {some: _worst(scores, some) for some, scores in tried.items()}
+        good = [some for some in tried if left[some] <= enough]
+        if good:
+            best = max(good, key=lambda some: float(first[list(some)].max(1).sum()))
+        else:
+            best = min(tried, key=left.__getitem__)
         now = tried[best]
     return best, now
 
