@@ -178,9 +178,9 @@ def judge(clean: Clean, look: Look, medians: Values) -> Verdict:
 def _explanation(clean: Clean, look: Look, first: Values, enough: float) -> tuple[tuple[int, ...], Values]:
     """The fewest bands without which the others score no more than `enough`, and the scores then.
 
-    Of as many bands that explain it, those that score highest, given all the others: the most likely ones, were bands
-    Gaussian. If none explain it, those that leave the others least, of as many as may be named at most. One at a time
-    would not do: of two bands that are swapped, neither alone makes anything good.
+    Of single bands that explain it, the one that scores highest given all the others: the most likely one, were bands
+    Gaussian. Of several, or if none explain it, those that leave the others least. One at a time would not do: of two
+    bands that are swapped, neither alone makes anything good.
     """
     best: tuple[int, ...] = ()
     now = first
@@ -191,7 +191,7 @@ def _explanation(clean: Clean, look: Look, first: Values, enough: float) -> tupl
         tried = {some: clean.scores(*look(some)) for some in combinations(sorted(likely), size)}
         left = {some: _worst(scores, some) for some, scores in tried.items()}
         good = [some for some in tried if left[some] <= enough]
-        if good:
+        if good and size == 1:
             best = max(good, key=lambda some: float(first[list(some)].max(1).sum()))
         else:
             best = min(tried, key=left.__getitem__)
