@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import csv
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ def images(patches: Mapping[str, Path]) -> dict[str, Batch]:
     return found
 
 
-class Judge:
+class Judge(abc.ABC):
     """23 images, each predicted by somebody who has not seen it, and the standards to judge them by."""
 
     by: Any
@@ -68,13 +69,13 @@ class Judge:
         self.cubes = {n: cubes(b, self.contract) for n, b in images(patches).items()}
         self.names = list(self.cubes)
 
+    @abc.abstractmethod
     def net(self, name: str) -> SensorNet:
         """A predictor that has not seen an image."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def standard(self, name: str) -> Clean:
         """What is clean, by the other images."""
-        raise NotImplementedError
 
     def read(self, cube: Batch) -> Read:
         """A cube on the scale of predictions."""
