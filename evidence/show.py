@@ -179,7 +179,7 @@ def _named(f: dict[str, Any]) -> str:
 
 CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
     "spine": (
-        ("demo", "`make demo`, a tenth of the labels of a synthetic world", _demo),
+        ("demo", "`make demo`, 30 % of the labels of a synthetic world", _demo),
         ("eurosat-rgb", "EuroSAT RGB, 2,400 training images, ResNet-18 from scratch, two cores", _eurosat),
         ("terramind", "Five genuine tiles: learn on four, map the fifth", _tiles),
         ("refusals", "Bad input", _refusals),
