@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,36 @@ SCRATCH = ROOT / "build" / "evidence"
 
 
 class Record:
-    """`evidence/NAME.json`: part -> {command, commit, seconds, figures}."""
+    """`evidence/NAME.json`: part -> {command, commit, seconds, figures}.
 
-    def __init__(self, name: str) -> None:
+    Words after the module's name are the parts to run (`python -m evidence.robust rgb patches`), all by default. So two
+    processes can run different parts at once: each reads the file again before it adds its own.
+    """
+
+    def __init__(self, name: str, wanted: Sequence[str] | None = None) -> None:
         self.path = HERE / f"{name}.json"
         self.scratch = SCRATCH / name
         self.scratch.mkdir(parents=True, exist_ok=True)
-        self.content: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.wanted = tuple(sys.argv[1:] if wanted is None else wanted)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is recorded so far, by whatever process."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def part(
         self, name: str, command: str, run: Callable[[], dict[str, Any]], *, seeds: list[int] | None = None
     ) -> None:
         """Run a part unless it stands in the record already (delete its key to run it anew)."""
+        if self.wanted and not any(f"{name}/".startswith(f"{w}/") for w in self.wanted):
+            return
         if name in self.content:
             print(f"{name}: recorded already")
             return
         print(f"{name}: {command}", flush=True)
         start = time.perf_counter()
         figures = plain(run())
-        self.content[name] = {
+        mine = {
             "command": command,
             "commit": _commit(),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
@@ -44,8 +56,8 @@ class Record:
             "seconds": round(time.perf_counter() - start, 1),
             "figures": figures,
         }
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.content, indent=1, ensure_ascii=False) + "\n")
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps({**self.content, name: mine}, indent=1, ensure_ascii=False) + "\n")
         part.replace(self.path)
         print(json.dumps(figures, indent=1), flush=True)
 
@@ -68,8 +80,6 @@ def _commit() -> str:
 
 def landweave(*words: str | Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of landweave as a user would, from the repository's root; `env` adds to the environment."""
-    import sys
-
     command = [sys.executable, "-m", "landweave", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env={**os.environ, **env})
     if check and done.returncode:

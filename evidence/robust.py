@@ -7,6 +7,7 @@ the others are finished run folders, which `landweave train` leaves alone (delet
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 EUROSAT = SHARED / "data" / "eurosat-rgb"
 SEEDS = (0, 1, 2)
-WORKERS = 2
+WORKERS = int(os.environ.get("WORKERS", "2"))
 COST = 0.03
 """What masking must cost an encoder before adapting has anything to give back."""
+DRAWS = 2
+"""Of faults for each training place of a probe."""
 PAPER = ("method.match={clip: {kind: clip}}", "optim.lr=1e-4", "optim.schedule=constant", "optim.warmup=0")
 """The thesis's recipe on any teacher: contrast alone, no complete image, its rate."""
 FOUR, FIVE = "B02,B04,B08,B11", "B08,B8A,B09,B11,B12"
@@ -314,7 +317,7 @@ def _matrix(runs: Sequence[Path], faults: Sequence[str], *, probes: bool = True)
     from landweave.run.matrix import columns, matrix
     from landweave.run.probe import Probe
 
-    return matrix(list(runs), columns(faults), probe=Probe() if probes else None)
+    return matrix(list(runs), columns(faults), probe=Probe(draws=DRAWS) if probes else None)
 
 
 def _told(found: Matrix) -> dict[str, Any]:
