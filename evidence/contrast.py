@@ -55,6 +55,8 @@ def main() -> None:
         )
         runs = list(range(NULL_RUNS if null else 10))
         record.part(name, command, partial(synthetic, record.scratch, null, rows), seeds=runs)
+    command = "landweave reproduce evidence/protocols/cause.yaml --data world=DIR"
+    record.part("synthetic/cause", command, lambda: cause(record.scratch), seeds=list(range(5)))
     command = "landweave reproduce evidence/protocols/eurosat.yaml --data eurosat-rgb=../shared/data/eurosat-rgb"
     record.part("eurosat-rgb", command, lambda: eurosat(record.scratch), seeds=list(range(10)))
     command = "landweave train d-simclr pretrain.train.epochs=60 ... on four tiles, S1 to S2 on the fifth"
@@ -80,6 +82,14 @@ def synthetic(scratch: Path, null: str, rows: tuple[str, ...]) -> dict[str, Any]
         less = {"rows": kept, "compare": compare, "name": f"synthetic-null-{null}", "runs": NULL_RUNS}
         given = given.model_copy(update=less)
     return {"places": PLACES, **figures(run(given, {"world": world}, scratch / "synthetic"))}
+
+
+def cause(scratch: Path) -> dict[str, Any]:
+    """Why MoSAiC-1 does not lead on the synthetic world: larger batches, or less weight on its contrasts."""
+    from landweave.reproduce import protocol
+
+    given = protocol(HERE / "protocols" / "cause.yaml")
+    return figures(run(given, {"world": scratch / "world-none"}, scratch / "synthetic"))
 
 
 def eurosat(scratch: Path) -> dict[str, Any]:

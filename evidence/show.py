@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from evidence import show_robust
 from evidence.record import HERE, ROOT
 
 END = "<!-- /evidence -->"
-NAMES = ("spine", "contrast", "finding")
+NAMES = ("spine", "contrast", "robust", "finding")
 
 Records = dict[str, dict[str, Any]]
 Text = Callable[[Any], str]
@@ -122,6 +123,11 @@ def _synthetic(f: dict[str, Any]) -> str:
     return _means(f, "macro_f1") + ". MoSAiC-1 less " + _pairs(f, "MoSAiC-1", "macro_f1")
 
 
+def _cause(f: dict[str, Any]) -> str:
+    rows = list(dict.fromkeys(p["first"] for p in f["pairs"]))
+    return _means(f, "macro_f1") + ". " + "; ".join(f"{row} less {_pairs(f, row, 'macro_f1')}" for row in rows)
+
+
 def _null(f: dict[str, Any]) -> str:
     return "MoSAiC-1 less " + _pairs(f, "MoSAiC-1", "macro_f1")
 
@@ -194,9 +200,28 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
             _retrieval,
         ),
         ("synthetic", "Synthetic world, 10 % of the labels, ten paired runs, 95 % intervals", _synthetic),
+        (
+            "synthetic/cause",
+            "Why MoSAiC-1 does not lead there: larger batches, lighter contrasts, five paired runs",
+            _cause,
+        ),
         ("synthetic/null-s1", "The same where radar shows another world: what S1 seems to add must vanish", _null),
         ("synthetic/null-labels", "The same where labels are another world's: every gain must vanish", _null),
         ("eurosat-rgb", "EuroSAT RGB by share of the labels", _shares),
+    ),
+    "robust": (
+        (
+            "sets/petcu2024-names",
+            "Twelve sets of masked bands, synthetic EuroSAT, band numbers as names",
+            show_robust.sets,
+        ),
+        ("sets/petcu2024-positional", "The same, band numbers as positions", show_robust.sets),
+        ("rgb", "EuroSAT RGB, genuine images, green and blue masked, ResNet-18 from scratch", show_robust.rgb),
+        ("patches", "23 genuine patches of 12 bands: which scene a chip is from", show_robust.patches),
+        ("any/synthetic", "One encoder for every subset of bands, synthetic EuroSAT", show_robust.anything),
+        ("any/patches", "The same on the genuine patches", show_robust.anything),
+        ("segmentation", "Synthetic SEN12MS, share of the lost mIoU that comes back", show_robust.segmentation),
+        ("terramind", "Five genuine tiles, each left out once, mIoU less the teacher's", show_robust.tiles),
     ),
     "finding": (
         ("ridge", "Ridge regression, thresholds from other images, its design chosen while looking at these", _found),
