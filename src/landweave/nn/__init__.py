@@ -9,21 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from landweave.nn.config import (
+    UTAE,
     Attention,
     Bilinear,
+    Circumstances,
     Concat,
     Decoder,
     DeepLab,
+    DeepLabV3,
     Early,
     Encoder,
+    FuseStages,
     Fusion,
     Head,
+    Late,
     Linear,
     Mean,
+    MeanOfDates,
     Mlp,
     Projection,
+    SegFormer,
+    Series,
+    Stages,
     UNet,
     UPerNet,
+    UPerNetFlair,
 )
 
 if TYPE_CHECKING:
@@ -32,12 +42,16 @@ if TYPE_CHECKING:
     from landweave.nn.model import Model as Model
     from landweave.nn.model import Outputs as Outputs
     from landweave.nn.model import SceneModel as SceneModel
+    from landweave.nn.uperfuse import UPerFuseModel as UPerFuseModel
 
-_HOME = {"StreamEncoder": "encoders", "MapModel": "model", "Model": "model", "Outputs": "model", "SceneModel": "model"}
+_HOME = {"StreamEncoder": "encoders", "MapModel": "model", "Model": "model", "Outputs": "model", "SceneModel": "model",
+         "UPerFuseModel": "uperfuse"}  # fmt: skip
 __all__ = [  # noqa: RUF022  (settings, then networks)
-    "Encoder", "Fusion", "Concat", "Mean", "Early", "Attention", "Bilinear", "Decoder", "UNet", "UPerNet", "DeepLab",
+    "Encoder", "Fusion", "Concat", "Mean", "Early", "Attention", "Bilinear", "FuseStages", "Stages", "Late",
+    "Series", "UTAE", "MeanOfDates", "Circumstances",
+    "Decoder", "UNet", "UPerNet", "DeepLab", "UPerNetFlair", "SegFormer", "DeepLabV3",
     "Head", "Linear", "Mlp", "Projection",
-    "Model", "SceneModel", "MapModel", "Outputs", "StreamEncoder",
+    "Model", "SceneModel", "MapModel", "UPerFuseModel", "Outputs", "StreamEncoder",
 ]  # fmt: skip
 
 

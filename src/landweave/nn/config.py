@@ -19,14 +19,19 @@ def backbones() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-OWN = ("mma-vgg",)
-"""Backbones that timm lacks: `landweave.nn.vgg`."""
+MIT = tuple(f"mit_b{i}" for i in range(6))
+"""The Mix Transformers of SegFormer (Xie et al. 2021), which segmentation-models-pytorch has and timm lacks."""
+
+OWN = ("mma-vgg", *MIT)
+"""Backbones that timm lacks: `landweave.nn.vgg`, and those of `MIT`."""
 
 
 class Encoder(Config):
     """The backbone that reads one sensor; each sensor has its own weights."""
 
-    name: str = Field("resnet18", description="any backbone of timm, or mma-vgg (of MMA: a dense map of 1/8)")
+    name: str = Field(
+        "resnet18", description="any backbone of timm; mit_b0 ... mit_b5; or mma-vgg (of MMA: a dense map of 1/8)"
+    )
     stem: Literal["own", "no-pool", "small"] = Field(
         "own",
         description="of a ResNet, for small images: no-pool leaves the max-pool out (IaI-SimCLR); small also makes the "
@@ -103,7 +108,33 @@ class Bilinear(Config):
     rank: int = Field(256, ge=1, description="size of the product")
 
 
-Fusion = Annotated[Concat | Mean | Early | Attention | Bilinear, Field(discriminator="kind")]
+class Stages(Config):
+    """Mid fusion of UPerFuse: at each stage of the pyramid the maps side by side, narrowed by a 1 x 1 convolution.
+
+    The deepest map of a series meets the finest stage (1/4), its last map the coarsest, as in the official code. At a
+    place without a sensor something else stands in its maps, so that one checkpoint serves any of its sensors:
+
+        learned   a parameter a channel, from 0 on; it learns where a sensor is absent in training, or is dropped
+        mean      its mean map over the training places, known at the end of training
+        zero      nothing
+    """
+
+    kind: Literal["stages"] = "stages"
+    absent: Literal["learned", "mean", "zero"] = Field("learned", description="what stands in an absent sensor's maps")
+    flags: bool = Field(False, description="one more map a sensor: whether it is seen")
+
+
+class Late(Config):
+    """Each sensor has a decoder of its own; the logits of those that are seen are averaged."""
+
+    kind: Literal["late"] = "late"
+    weighted: bool = Field(True, description="learn for each task how much a sensor counts; they begin alike")
+
+
+FuseStages = Annotated[Stages | Early | Late, Field(discriminator="kind")]
+"""How UPerFuse brings its sensors together: between encoders and decoder, before them, or after."""
+
+Fusion = Annotated[Concat | Mean | Early | Attention | Bilinear | Stages | Late, Field(discriminator="kind")]
 
 
 class UNet(Config):
@@ -135,7 +166,122 @@ class DeepLab(Config):
     )
 
 
-Decoder = Annotated[UNet | UPerNet | DeepLab, Field(discriminator="kind")]
+class UPerNetFlair(Config):
+    """UPerNet in the shape that FLAIR-HUB published: that of segmentation-models-pytorch 0.4.0, which later ones left.
+
+    Pooling branches of a quarter of the channels each, a pyramid of `pyramid` channels added top down, and one 3 x 3
+    convolution of all its maps at 1/4 to `channels`. 2.546 million weights above a Swin-B, where 0.6.0 has 10.135.
+    """
+
+    kind: Literal["upernet-flair"] = "upernet-flair"
+    pyramid: int = Field(256, ge=1, description="width of the pyramid")
+    channels: int = Field(64, ge=1, description="width below the last layer")
+
+
+class SegFormer(Config):
+    """The decoder of SegFormer (Xie et al. 2021), of segmentation-models-pytorch: one linear layer a stage."""
+
+    kind: Literal["segformer"] = "segformer"
+    channels: int = Field(256, ge=1, description="width")
+
+
+class DeepLabV3(Config):
+    """The decoder of DeepLabV3 (Chen et al. 2017), of segmentation-models-pytorch: ASPP on the coarsest map alone."""
+
+    kind: Literal["deeplabv3"] = "deeplabv3"
+    channels: int = Field(256, ge=8, multiple_of=8, description="width")
+    dilations: tuple[int, int, int] = Field((12, 24, 36), description="of the three dilated branches")
+    dropout: float = Field(0.5, ge=0, lt=1, description="after ASPP")
+
+
+Decoder = Annotated[
+    UNet | UPerNet | DeepLab | UPerNetFlair | SegFormer | DeepLabV3,
+    Field(discriminator="kind"),
+]
+
+
+class UTAE(Config):
+    """U-TAE (Garnot and Landrieu 2021) for a series: a U-Net a date, whose dates are gathered by attention (L-TAE).
+
+    The sizes are those of FLAIR-HUB, which has two sets of widths: one where series stand alone, and one beside
+    sensors of one date, whose four stages the four maps then meet.
+
+        alone    encoder_widths: [64, 64, 64, 128]    decoder_widths: [32, 32, 64, 128]
+        beside   encoder_widths: [64, 64, 128, 128]   decoder_widths: [64, 64, 128, 128]
+    """
+
+    kind: Literal["utae"] = "utae"
+    encoder_widths: tuple[int, ...] | None = Field(None, description="channels on the way down; by default see above")
+    decoder_widths: tuple[int, ...] | None = Field(None, description="channels on the way up; by default see above")
+    hidden: tuple[int, ...] = Field(
+        (32, 19), min_length=1, description="channels of the last convolutions, before that of the classes"
+    )
+    heads: int = Field(16, ge=1, description="parts of the features that attend each by itself")
+    key: int = Field(4, ge=1, description="size of the keys")
+    width: int = Field(256, ge=2, description="size of the attended features")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of the attended features dropped")
+    attention_dropout: float = Field(0.1, ge=0, lt=1, description="share of the attention dropped")
+    period: float = Field(1000.0, gt=1, description="longest period of the encoding of the dates, in days over 2 pi")
+    stride: Literal[1, 2] = Field(1, description="of the way down; 1 keeps the few pixels of a patch as they are")
+    padding: Literal["left-out", "official"] = Field(
+        "left-out",
+        description="dates that are not seen: left out; or as in the official code, which released weights were trained "
+        "with: they count as zeros in a group norm, so that a place's answer depends on its batch, and a date of "
+        "nothing but zeros is taken for one of them",
+    )
+    last: Literal["linear", "official"] = Field(
+        "linear", description="official: a batch norm and a ReLU after the last convolution, so that no logit is < 0"
+    )
+    input: Literal["standardised", "numbers"] = Field(
+        "standardised",
+        description="values less the band's mean over its deviation, linear power in dB before; or the file's numbers "
+        "as they are (Sentinel-2 0 to 10000, Sentinel-1 linear power), as the official code reads them",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        down, up = self.encoder_widths, self.decoder_widths
+        if (down is None) != (up is None):
+            raise ValueError("give encoder_widths and decoder_widths, or neither")
+        if down is not None and up is not None:
+            if len(down) != len(up) or not 2 <= len(down) <= 4:
+                raise ValueError(f"{len(down)} encoder_widths and {len(up)} decoder_widths: give 2, 3 or 4 of each")
+            if down[-1] != up[-1]:
+                raise ValueError(f"the last of encoder_widths ({down[-1]}) and decoder_widths ({up[-1]}) are one map")
+            odd = [w for w in down if w % self.heads or w % 4]
+            if odd:
+                raise ValueError(f"an encoder width of {odd[0]} does not divide into {self.heads} heads and 4 groups")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"a width of {self.width} does not divide into {self.heads} heads of an even size")
+        return self
+
+
+class MeanOfDates(Config):
+    """A series read date by date with a backbone, its maps averaged over the dates: their order plays no part."""
+
+    kind: Literal["mean"] = "mean"
+    encoder: Encoder | None = Field(None, description="its backbone; by default that of the sensors of one date")
+
+
+Series = Annotated[UTAE | MeanOfDates, Field(discriminator="kind")]
+"""What reads a sensor that has several dates a place."""
+
+
+class Circumstances(Config):
+    """When and where an image was taken, told to the network beside the image; off by default, as in the paper.
+
+    A small network makes one vector a place of it, which is added to each fused map. Where it is not known the vector
+    is 0, and it begins as 0.
+    """
+
+    dates: bool = Field(False, description="the day of the year, by sensor of one date")
+    place: bool = Field(False, description="longitude and latitude: a model may then learn a region by heart")
+    width: int = Field(64, ge=1, description="hidden units")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is told."""
+        return self.dates or self.place
 
 
 class Linear(Config):
