@@ -225,8 +225,8 @@ class UTAE(Config):
     stride: Literal[1, 2] = Field(1, description="of the way down; 1 keeps the few pixels of a patch as they are")
     padding: Literal["left-out", "official"] = Field(
         "left-out",
-        description="dates that are not seen: left out; or as in the official code, which released weights were trained "
-        "with: they count as zeros in a group norm, so that a place's answer depends on its batch, and a date of "
+        description="dates that are not seen: left out; or as in the official code, with which released weights were "
+        "trained: they count as zeros in a group norm, so that a place's answer depends on its batch, and a date of "
         "nothing but zeros is taken for one of them",
     )
     last: Literal["linear", "official"] = Field(
