@@ -28,6 +28,8 @@ class StreamContract:
     """One sensor as a model reads it: one cube of `bands`, in this order, in `unit`, at `size` pixels of `metres`.
 
     `metres` is the pixel size on the ground, None without georeference. `size` is (H, W) of a training place.
+    `series` says that training places had several dates of it; `context` is the side of the ground that it covers, in
+    sides of the finest sensor's ground (2 where it looks half a place beyond each border).
     """
 
     sensor: str
@@ -36,6 +38,8 @@ class StreamContract:
     metres: float | None
     size: tuple[int, int]
     stats: tuple[BandStats, ...]
+    series: bool = False
+    context: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.stats) != len(self.bands):

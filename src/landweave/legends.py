@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landweave.errors import ConfigError, DataError, listed
+from landweave.legends_flair import COSIA_NOT_IN_12, COSIA_ROWS, COSIA_WEAK, LPIS_1_ROWS, LPIS_2_ROWS, LPIS_3_ROWS
+from landweave.legends_flair import PARENTS as PARENTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +42,8 @@ class Legend:
     ignored: tuple[int, ...] = ()
     merge: tuple[tuple[int, int], ...] = ()
     """Other file values, and the class value each of them counts as."""
+    unscored: tuple[int, ...] = ()
+    """Values of classes that may be learned and predicted, and that no score counts (metric-ignored)."""
 
     def __post_init__(self) -> None:
         values, names = [str(c.value) for c in self.classes], [c.name for c in self.classes]
@@ -49,6 +53,8 @@ class Legend:
                 raise ConfigError(f"class {what} twice: {listed(twice)}", where=f"legend {self.name}")
         if len(self.classes) > UNKNOWN:
             raise ConfigError(f"{len(self.classes)} classes, at most {UNKNOWN}", where=f"legend {self.name}")
+        if unknown := sorted({str(v) for v in self.unscored} - set(values)):
+            raise ConfigError(f"`unscored` has {listed(unknown)}, which no class has", where=f"legend {self.name}")
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -78,6 +84,11 @@ class Legend:
             fix=f"use one of {listed(self.names, 20)}",
         )
 
+    @property
+    def unscored_indices(self) -> tuple[int, ...]:
+        """Indices of the classes of `unscored`."""
+        return tuple(i for i, c in enumerate(self.classes) if c.value in self.unscored)
+
     def table(self) -> dict[int, int]:
         """File value -> class index, with merged values, and `UNKNOWN` for the ignored ones."""
         index = {c.value: i for i, c in enumerate(self.classes)}
@@ -103,7 +114,7 @@ class Legend:
                 )
             codes = codes.astype(np.int64)
         table = self.table()
-        found, inverse = np.unique(codes, return_inverse=True)
+        found, inverse = _distinct(codes)
         outside = [int(v) for v in found if int(v) not in table]
         if outside:
             raise DataError(
@@ -126,11 +137,13 @@ class Legend:
             out["ignore"] = list(self.ignored)
         if self.merge:
             out["merge"] = dict(self.merge)
+        if self.unscored:
+            out["unscored"] = list(self.unscored)
         return out
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], *, where: str = "legend") -> Legend:
-        """Build from plain data: `name`, `classes: {value: {name, color}}` or `[name, ...]`, `ignore`, `merge`.
+        """Build from plain data: `name`, `classes: {value: {name, color}}` or `[name, ...]`; `ignore`, `merge`, `unscored`.
 
         Values that are both a class and ignored are dropped from the classes.
 
@@ -149,7 +162,8 @@ class Legend:
                     color = str(row.get("color", PALETTE[i % len(PALETTE)]))
                     classes.append(LandClass(int(value), str(row["name"]), color))
             merge = tuple((int(k), int(v)) for k, v in dict(raw.get("merge", {})).items())
-            return cls(str(raw.get("name", "legend")), tuple(classes), ignored, merge)
+            unscored = tuple(int(v) for v in raw.get("unscored", ()))
+            return cls(str(raw.get("name", "legend")), tuple(classes), ignored, merge, unscored)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -158,6 +172,21 @@ class Legend:
                 where=where,
                 fix="write `name: ...`, `classes: {1: {name: water, color: '#1a5bab'}, ...}`, `ignore: [0]`",
             ) from None
+
+
+def _distinct(codes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The values that occur, in order, and for every pixel which of them it is.
+
+    Of bytes they are counted, which takes a tenth of the time of sorting: FLAIR-HUB has four label maps a place.
+    """
+    import numpy as np
+
+    if codes.dtype != np.uint8:
+        return np.unique(codes, return_inverse=True)
+    found = np.flatnonzero(np.bincount(codes.ravel(), minlength=256))
+    position = np.zeros(256, np.intp)
+    position[found] = np.arange(len(found))
+    return found, position[codes]
 
 
 def load_legend(path: str | os.PathLike[str]) -> Legend:
@@ -309,6 +338,15 @@ LCCS_SURFACE_HYDROLOGY = _legend(
     ignored=_LCCS_NONE,
 )  # fmt: skip
 
+# FLAIR-HUB. The weak codes are ignored in all but the legend of all 19; background of LPIS ("not declared") is a class.
+COSIA_19 = _legend("cosia-19", COSIA_ROWS)
+COSIA_15 = _legend("cosia-15", [r for r in COSIA_ROWS if r[0] not in COSIA_WEAK], ignored=COSIA_WEAK)
+_NOT_12 = (*COSIA_NOT_IN_12, *COSIA_WEAK)
+COSIA_12 = _legend("cosia-12", [r for r in COSIA_ROWS if r[0] not in _NOT_12], ignored=_NOT_12)
+LPIS_1 = _legend("lpis-1", LPIS_1_ROWS)
+LPIS_2 = _legend("lpis-2", LPIS_2_ROWS)
+LPIS_3 = _legend("lpis-3", LPIS_3_ROWS)
+
 LEGENDS: dict[str, Legend] = {
     legend.name: legend
     for legend in (
@@ -322,5 +360,11 @@ LEGENDS: dict[str, Legend] = {
         LCCS_SURFACE_HYDROLOGY,
         DFC2020_10,
         DFC2020_8,
+        COSIA_19,
+        COSIA_15,
+        COSIA_12,
+        LPIS_1,
+        LPIS_2,
+        LPIS_3,
     )
 }

@@ -194,9 +194,11 @@ SENSORS: dict[str, Sensor] = {
         Sensor("dem", (Band("elevation", aliases=("DEM", "height")),), "metre", plausible=(-12000, 9000)),
         Sensor(
             "dsm-dtm",
-            (Band("DSM", "surface", metres=0.2), Band("DTM", "terrain", metres=0.2)),
+            # HEIGHT is what stands on the ground: DSM - DTM, derived by the reader, so that no altitude need be learned
+            (Band("DSM", "surface", metres=0.2), Band("DTM", "terrain", metres=0.2), Band("HEIGHT", metres=0.2)),
             "metre",
             plausible=(-12000, 9000),
+            orders=(("DSM", "DTM"),),
         ),
     )
 }
