@@ -153,7 +153,7 @@ def test_class_weights_reach_the_supervised_loss() -> None:
         model = method.build(contract_of(SIZES), task_of(labels)).eval()
         batch = batch_of(SIZES, B=3, kind=labels)
         plain = method.loss(model, batch, "task", key=(0, 0))["supervised"]
-        weighted = method.loss(model, batch, "task", key=(0, 0), class_weights=weights)["supervised"]
+        weighted = method.loss(model, batch, "task", key=(0, 0), class_weights={"task": weights})["supervised"]
         assert not torch.equal(plain, weighted), kind
 
 

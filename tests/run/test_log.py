@@ -18,7 +18,7 @@ def test_a_log_gets_a_few_lines_that_name_the_run(epochs: int, monkeypatch: pyte
     train = SimpleNamespace(epochs=epochs, monitor="")
     kind = SimpleNamespace(kind=SimpleNamespace(kind="class"))
     fitting: Any = SimpleNamespace(
-        experiment=SimpleNamespace(train=train, method=SimpleNamespace(faults=())), material=kind
+        experiment=SimpleNamespace(train=train, method=SimpleNamespace(faults=(), monitor="")), material=kind
     )
     keep = Keep(Path("runs/mine"), said.append)
     for epoch in range(epochs):

@@ -18,6 +18,9 @@ def map_(
     offset: Annotated[Pairs, typer.Option(metavar="SENSOR=NUMBER", help="Added to raw values: s2-l2a=-1000")] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Share by which windows overlap.")] = 0.5,
     batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 8,
+    task: Annotated[
+        str, typer.Option(help="Of a run that learned several tasks, the one to map; default: the main.")
+    ] = "",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a map that stands there.")] = False,
     json_: Json = "",
@@ -34,7 +37,7 @@ def map_(
     opened.require_classifier()
     with bar("map") as progress:
         result = map_scene(
-            opened,
+            opened.through(task),
             pairs(image, "--image"),
             out,
             bands=pairs(bands, "--bands"),

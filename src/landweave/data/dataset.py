@@ -40,10 +40,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """One label of a dataset: what kind it is, and its classes."""
+    """One label of a dataset: what kind it is, and its classes; with those that are learned in the same run."""
 
     kind: LabelKind
     legend: Legend
+    beside: Mapping[str, Task] = field(default_factory=dict, hash=False)
+    """Further labels by name, of a method that learns several; their own `beside` is empty."""
+
+    def named(self, name: str) -> dict[str, Task]:
+        """This task under its name, then those beside it; of no name (a run without labels) none."""
+        return {name: replace(self, beside={}), **self.beside} if name else {}
 
 
 class Dataset(abc.ABC):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from landweave.data.dataset import Task
+    from landweave.methods.base import ClassWeights
     from landweave.nn.model import Model, Targets
 
 
@@ -162,7 +163,7 @@ class Adapt(MethodConfig):
         task: str,
         *,
         key: Sequence[int],
-        class_weights: Float[Tensor, " K"] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Every term, `NAME.PART` where it has parts, and `loss`. See `MethodConfig.loss`.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import Field
 
 from landweave.config import Config
 from landweave.contract import Contract
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.nn.config import Concat, Encoder, Fusion
 from landweave.sample import Batch, LabelKind
 from landweave.transforms import Augment, Faults
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
     from landweave.data.dataset import Task
     from landweave.nn.model import Model
+
+    ClassWeights = Mapping[str, Float[Tensor, " K"]]
+    """By task, how much each class counts."""
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Start(Protocol):
@@ -49,8 +54,8 @@ class MethodConfig(Config):
     encoder: Encoder = Encoder()
     fusion: Fusion = Concat()
     augment: Augment = Augment()
-    sensor_dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of a place's sensors hidden in training, never its last one"
+    sensor_dropout: Share | dict[str, Share] = Field(
+        0.0, description="share of the places at which a sensor is hidden in training, never the last one; or by sensor"
     )
     faults: Faults = Field(Faults(), description="what is wrong with the images that it learns from")
 
@@ -63,6 +68,16 @@ class MethodConfig(Config):
     def learns_labels(self) -> bool:
         """Whether it learns from labels at all."""
         return True
+
+    @property
+    def beside(self) -> Sequence[str]:
+        """The tasks that it learns beside the main one (`data.task`)."""
+        return ()
+
+    @property
+    def monitor(self) -> str:
+        """The validation score that picks the kept epoch, unless `train.monitor` says; empty: by kind of label."""
+        return ""
 
     @property
     def teacher(self) -> bool:
@@ -79,6 +94,14 @@ class MethodConfig(Config):
         Raises:
             ConfigError: with the nearest sensor that is there.
         """
+        named = self.sensor_dropout if isinstance(self.sensor_dropout, Mapping) else {}
+        for name in named:
+            if name not in sensors:
+                raise ConfigError(
+                    f"no sensor `{name}`{did_you_mean(name, sensors)}; there are {listed(sensors)}",
+                    where="method.sensor_dropout",
+                    fix="name sensors of data.streams, or give one share for all",
+                )
 
     @abc.abstractmethod
     def build(self, contract: Contract, task: Task) -> Model:
@@ -107,7 +130,7 @@ class MethodConfig(Config):
         task: str,
         *,
         key: Sequence[int],
-        class_weights: Float[Tensor, " K"] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The terms of the loss by name, each before its weight, and `loss`, their weighted sum.
 
@@ -116,7 +139,7 @@ class MethodConfig(Config):
             cubes: a batch of `landweave.transforms.cubes`, in physical units, not augmented.
             task: the label to learn; a pretraining does without.
             key: (seed, epoch), which with the name of a place decides all that is random here.
-            class_weights: how much each class counts in the supervised loss.
+            class_weights: how much each class counts in the supervised loss, by task.
         """
 
     def look(self, model: Model, cubes: Batch, task: str, *, key: Sequence[int]) -> dict[str, Float[Tensor, ""]]:
@@ -136,6 +159,16 @@ class MethodConfig(Config):
         with torch.no_grad():
             logits = model.logits(cubes)
             return logits.sigmoid() if kind == "multilabel" else logits.softmax(1)
+
+    def predict_tasks(
+        self, model: Model, cubes: Batch, tasks: Mapping[str, Task]
+    ) -> dict[str, Float[Tensor, "B K *HW"]]:
+        """`predict` of every task that the method learns, the main one first, from one pass.
+
+        `tasks` are those of the run, by name.
+        """
+        main = next(iter(tasks))
+        return {main: self.predict(model, cubes, tasks[main].kind)}
 
     def measure(
         self, model: Model, train: Callable[[], Iterable[Batch]], validation: Callable[[], Iterable[Batch]]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landweave.data.dataset import Task
+    from landweave.methods.base import ClassWeights
     from landweave.nn.model import Model
 
 LARGEST_SCALE = 100.0
@@ -118,6 +119,7 @@ class Contrast(MethodConfig):
         Raises:
             ConfigError: a term names a sensor that is not there, or compares sensors where there is one.
         """
+        super().require(sensors)
         there = ["early"] if self.fusion.kind == "early" else list(sensors)
         for name, term in active(self.terms).items():
             term.fit(there, f"method.terms.{name}")
@@ -158,7 +160,7 @@ class Contrast(MethodConfig):
         task: str,
         *,
         key: Sequence[int],
-        class_weights: Float[Tensor, " K"] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Every term, `NAME.PART` where it has parts, and `loss`. See `MethodConfig.loss`.
 
@@ -170,7 +172,7 @@ class Contrast(MethodConfig):
         outs = {name: model(view) for name, view in self._named_views(cubes, key, model.contract).items()}
         found = weighted_sum(
             self.terms,
-            Embedded({name: View.of(out) for name, out in outs.items()}, label, class_weights),
+            Embedded({name: View.of(out) for name, out in outs.items()}, label, (class_weights or {}).get(task)),
             scales={name: log.exp().clamp(max=LARGEST_SCALE) for name, log in logs.items()},
         )
         # what no term looked at stays in the graph, as several processes must agree on what has a gradient

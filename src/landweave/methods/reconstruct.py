@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landweave.data.dataset import Task
-    from landweave.methods.base import Start
+    from landweave.methods.base import ClassWeights, Start
     from landweave.nn.model import Model
 
 LEAST_BANDS = 3
@@ -110,7 +110,7 @@ class Reconstruct(MethodConfig):
         task: str,
         *,
         key: Sequence[int],
-        class_weights: Float[Tensor, " K"] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The error of each sensor, where there are several, and `loss`, their mean. See `MethodConfig.loss`."""
         import torch

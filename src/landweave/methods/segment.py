@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landweave.data.dataset import Task
+    from landweave.methods.base import ClassWeights
     from landweave.nn.model import Model
 
 
@@ -46,11 +47,11 @@ class Segment(MethodConfig):
         task: str,
         *,
         key: Sequence[int],
-        class_weights: Float[Tensor, " K"] | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """`supervised` and `loss`, which are the same. See `MethodConfig.loss`."""
         from landweave.losses import supervised_loss
 
         view = self._view(cubes, key, model.contract)
-        value = supervised_loss(model.logits(view), view.labels[task], weights=class_weights)
+        value = supervised_loss(model.logits(view), view.labels[task], weights=(class_weights or {}).get(task))
         return {"supervised": value, "loss": value}

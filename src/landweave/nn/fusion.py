@@ -118,19 +118,21 @@ def stack_sensors(images: Mapping[str, Image], reference: str) -> Image:
     )
 
 
-def drop_sensors(batch: Batch, share: float, key: Sequence[int]) -> Batch:
+def drop_sensors(batch: Batch, share: float | Mapping[str, float], key: Sequence[int]) -> Batch:
     """Mark each sensor of each place unseen with probability `share`, but never the last one that is seen.
 
-    The draw depends on `key` (seed, epoch, ...) and on the name of the place alone: not on the other places of the
-    batch, nor on the order of the sensors, so that a resumed run repeats it.
+    Given by sensor, one that is not named is never hidden. The draw depends on `key` (seed, epoch, ...) and on the
+    name of the place alone: not on the other places of the batch, nor on the order of the sensors, so that a resumed
+    run repeats it.
     """
     names = sorted(batch.images)
-    if share <= 0 or len(names) < 2:
+    shares = {n: share.get(n, 0.0) if isinstance(share, Mapping) else share for n in names}
+    if max(shares.values(), default=0) <= 0 or len(names) < 2:
         return batch
     device = batch.images[names[0]].dates_seen.device
     draws = torch.tensor([[_uniform(place, n, key) for n in names] for place in batch.names], device=device)
     seen = torch.stack([batch.images[n].sensor_seen for n in names], 1)
-    keep = seen & (draws >= share)
+    keep = seen & (draws >= draws.new_tensor(list(shares.values())))
     last = torch.where(seen, draws, -1.0).argmax(1, keepdim=True)
     keep = keep | (seen & torch.zeros_like(keep).scatter(1, last, True) & ~keep.any(1, keepdim=True))
     images = {n: _hide(batch.images[n], keep[:, i]) for i, n in enumerate(names)}

@@ -24,12 +24,16 @@ CHECKPOINT = ".ckpt"
 
 
 class Optim(Config):
-    """AdamW with a warm-up and a cosine decay to zero."""
+    """AdamW with a warm-up and a cosine decay to zero, or in one cycle."""
 
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="not applied to biases and norms")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "one-cycle"] = Field(
+        "cosine",
+        description="one-cycle: up from lr / div and down to its 10,000th part, by cosines (torch's OneCycleLR)",
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the rate rises")
+    div: float = Field(1000.0, ge=1, description="of one-cycle: what the peak is divided by for the first step")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
 
 

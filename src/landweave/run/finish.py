@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,39 +21,46 @@ from landweave.sample import Batch, Label
 from landweave.transforms import cubes
 
 if TYPE_CHECKING:
+    from landweave.data.dataset import Task
     from landweave.nn.model import Model
     from landweave.run.material import Material
 
 
-def class_counts(material: Material) -> list[int]:
-    """How often each class occurs among the known training labels: places, or pixels of label maps.
+def class_counts(material: Material) -> dict[str, list[int]]:
+    """How often each class of each task occurs among the known training labels: places, or pixels of label maps.
 
-    Of a student, whose classifier is its teacher's, there.
+    Of a student, whose classifier is its teacher's, there. A run without labels has an entry of no class, named "".
     """
     if material.counts is not None:
-        return list(material.counts)
-    dataset, K = material.dataset, len(material.kind.legend)
-    counts = torch.zeros(K, dtype=torch.int64)
+        return {material.task: list(material.counts)}
+    dataset, tasks = material.dataset, material.tasks or {"": material.kind}
+    counts = {name: torch.zeros(len(task.legend), dtype=torch.int64) for name, task in tasks.items()}
+    maps = [name for name, task in tasks.items() if task.kind == "map" and name]
     for i in material.train:
         if not (material.task and dataset.places[i].labelled):
             continue
-        if material.kind.kind == "map":
-            counts += _pixels(dataset.read(i).labels[material.task], K)
-        else:
-            for c in dataset.classes(i, material.task) or ():
-                counts[c] += 1
-    return [int(n) for n in counts]
+        labels = dataset.read(i).labels if maps else {}
+        for name, count in counts.items():
+            if name in maps:
+                count += _pixels(labels[name], len(count))
+            else:
+                for c in dataset.classes(i, name) or ():
+                    count[c] += 1
+    return {name: [int(n) for n in count] for name, count in counts.items()}
 
 
 def _pixels(label: Label, K: int) -> Tensor:
     return torch.bincount(label.values[label.known].long(), minlength=K)
 
 
-def class_weights(experiment: Experiment, material: Material) -> Tensor | None:
-    """Weights proportional to 1/sqrt(frequency), mean 1 over the classes that occur; None unless asked for."""
+def class_weights(experiment: Experiment, material: Material) -> dict[str, Tensor] | None:
+    """By task, weights of 1/sqrt(frequency), mean 1 over the classes that occur; None unless asked for."""
     if experiment.train.class_weights == "none":
         return None
-    counts = torch.tensor(class_counts(material), dtype=torch.float32)
+    return {name: _balanced(torch.tensor(n, dtype=torch.float32)) for name, n in class_counts(material).items()}
+
+
+def _balanced(counts: Tensor) -> Tensor:
     weights = torch.where(counts > 0, counts.clamp(min=1).rsqrt(), torch.zeros_like(counts))
     return weights / weights[counts > 0].mean()
 
@@ -68,11 +75,12 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
     with torch.inference_mode():
         means = _mean_features(experiment, material, model)
         model.set_mean_features(means)
-        scorer = _validated(experiment, material, model) if experiment.classifier and material.scored else None
+        scorers = _validated(experiment, material, model) if experiment.classifier and material.scored else {}
         passes = (partial(_cubes, experiment, material, model, at) for at in (material.train, material.validation))
         measured = experiment.method.measure(model, *passes)
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())
+    counts, scorer = class_counts(material), scorers.get(material.task)
     write_json(
         folder / "config.json",
         {
@@ -81,15 +89,36 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "kind": material.kind.kind,
             "legend": material.kind.legend.to_json(),
             "contract": material.contract.to_json(),
-            "class_counts": class_counts(material),
+            "class_counts": counts[material.task],
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,
-            "validation_scores": scorer.scores() if scorer else {},
+            "validation_scores": validation_scores(scorers),
+            "tasks": {n: _of_task(task, counts[n], scorers.get(n)) for n, task in material.tasks.items()},
             "measured": measured,
             "mean_features": {name: mean.tolist() for name, mean in means.items()},
             "experiment": experiment.model_dump(mode="json"),
         },
     )
+
+
+def _of_task(task: Task, counts: list[int], scorer: Scorer | None) -> dict[str, Any]:
+    """What `config.json` says of one task."""
+    return {
+        "kind": task.kind,
+        "legend": task.legend.to_json(),
+        "class_counts": counts,
+        "validation_confusion": scorer.confusion() if scorer else None,
+    }
+
+
+def validation_scores(scorers: Mapping[str, Scorer]) -> dict[str, float]:
+    """Scores by name; those of the tasks beside the first are led by the task's: `lpis-1.miou_existing`."""
+    first = next(iter(scorers), "")
+    return {
+        (key if name == first else f"{name}.{key}"): value
+        for name, scorer in scorers.items()
+        for key, value in scorer.scores().items()
+    }
 
 
 def _batches(experiment: Experiment, material: Material, indices: Sequence[int]) -> Iterator[Batch]:
@@ -124,15 +153,16 @@ def _mean_features(experiment: Experiment, material: Material, model: Model) -> 
     return {name: (sums[name] / count[name].clamp(min=1)).float() for name in sums}
 
 
-def _validated(experiment: Experiment, material: Material, model: Model) -> Scorer:
-    """What the model answers at the validation places, counted."""
-    scorer = Scorer(material.kind)
+def _validated(experiment: Experiment, material: Material, model: Model) -> dict[str, Scorer]:
+    """What the model answers at the validation places, counted, by task."""
+    tasks = material.tasks
+    scorers = {name: Scorer(task) for name, task in tasks.items()}
     device = next(model.parameters()).device
     for batch in _batches(experiment, material, material.validation):
         cube = cubes(batch.to(device), material.contract)
-        found = experiment.method.predict(model, cube, material.kind.kind).float().cpu()
-        scorer.add(batch.labels[material.task], found)
-    return scorer
+        for name, found in experiment.method.predict_tasks(model, cube, tasks).items():
+            scorers[name].add(batch.labels[name], found.float().cpu())
+    return scorers
 
 
 def versions() -> dict[str, str]:

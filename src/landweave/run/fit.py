@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from landweave.errors import RunError
 from landweave.files import write_text
 from landweave.methods.base import Start
-from landweave.run import checkpoint
-from landweave.run.experiment import Experiment
+from landweave.run import checkpoint, finish
+from landweave.run.experiment import Experiment, Optim
 from landweave.run.material import Material
 from landweave.run.score import Scorer, monitor_of
 from landweave.run.state import whole_state
@@ -33,6 +34,7 @@ from landweave.transforms import cubes
 from landweave.transforms.faults import LOOK, spoil
 
 if TYPE_CHECKING:
+    from landweave.methods.base import ClassWeights
     from landweave.nn.model import Model
 
 STATE = "state"
@@ -64,7 +66,7 @@ class Means:
 class Fitting(L.LightningModule):
     """A method and its model, as lightning wants to see them."""
 
-    def __init__(self, experiment: Experiment, material: Material, model: Model, weights: Tensor | None) -> None:
+    def __init__(self, experiment: Experiment, material: Material, model: Model, weights: ClassWeights | None) -> None:
         super().__init__()
         self.experiment, self.material, self.model = experiment, material, model
         self.weights = weights
@@ -73,7 +75,7 @@ class Fitting(L.LightningModule):
         self.history: list[dict[str, Any]] = []
         self.scores: dict[str, float] = {}
         self.learned, self._looked = Means(), Means()
-        self._scorers: dict[str, Scorer] = {}
+        self._scorers: dict[str, dict[str, Scorer]] = {}
 
     # ---- data: one pass is one list of batches, drawn from (seed, epoch)
     def train_dataloader(self) -> Any:
@@ -138,23 +140,14 @@ class Fitting(L.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """AdamW without decay on biases and norms; warm-up, then cosine to zero over steps or minutes."""
+        """AdamW without decay on biases and norms, and the schedule of its rate; see `rate`."""
         optim = self.experiment.optim
         decay = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr)
         total = max(1, int(self.trainer.estimated_stepping_batches))
-
-        def rate(step: int) -> float:
-            done = min(1.0, step / total)
-            if done < optim.warmup:
-                return (step + 1) / max(1.0, optim.warmup * total)
-            if optim.schedule == "constant":
-                return 1.0
-            return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, optim, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # ---- looking
@@ -163,7 +156,8 @@ class Fitting(L.LightningModule):
         self._looked = Means()
         answers = self.experiment.classifier and self.material.scored
         seen = ("", *((FAULTY,) if self.experiment.method.faults else ()))
-        self._scorers = {name: Scorer(self.material.kind) for name in seen if answers}
+        tasks = self.material.tasks
+        self._scorers = {look: {n: Scorer(t) for n, t in tasks.items()} for look in seen if answers}
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count one batch; of a pretraining and of a student its terms, which are those of all processes."""
@@ -173,18 +167,19 @@ class Fitting(L.LightningModule):
         metres = {n: row.metres for n, row in self.material.contract.streams.items()}
         if method.teacher or not self.experiment.classifier:
             self._looked.add(method.look(self.model, cube, self.material.task, key=key))
-        for name, scorer in self._scorers.items():
-            shown = spoil(cube, every, key, metres=metres) if name else cube
-            found = method.predict(self.model, shown, self.material.kind.kind)
-            scorer.add(batch.labels[self.material.task], found.float().cpu())
+        for look, scorers in self._scorers.items():
+            shown = spoil(cube, every, key, metres=metres) if look else cube
+            for name, found in method.predict_tasks(self.model, shown, self.material.tasks).items():
+                scorers[name].add(batch.labels[name], found.float().cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Add up over processes, and keep the scores of the epoch."""
         self.scores = self._looked.values()
-        for name, scorer in self._scorers.items():
+        for look, scorers in self._scorers.items():
             if self.trainer.world_size > 1:
-                scorer.add_up()
-            self.scores |= {name + key: value for key, value in scorer.scores().items()}
+                for scorer in scorers.values():
+                    scorer.add_up()
+            self.scores |= {look + key: value for key, value in finish.validation_scores(scorers).items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a resumed run must know beside weights and optimiser."""
@@ -194,6 +189,34 @@ class Fitting(L.LightningModule):
         """Inverse of `on_save_checkpoint`."""
         kept = checkpoint["landweave"]
         self.spent, self.best, self.history = kept["spent"], kept["best"], kept["history"]
+
+
+def rate(optim: Optim, total: int, step: int) -> float:
+    """The learning rate at a step of `total`, as a share of its peak.
+
+    A warm-up, then a cosine to zero, or nothing. `one-cycle` is torch's OneCycleLR with cosines, `warmup` its
+    `pct_start` and `div` its `div_factor`; the momentum stays as it is.
+    """
+    if optim.schedule == "one-cycle":
+        peak, last = optim.warmup * total - 1, total - 1
+        if step <= peak:
+            return _between(1 / optim.div, 1.0, step / peak if peak else 1.0)
+        return _between(1.0, 1 / optim.div / FINAL, min(1.0, (step - peak) / (last - peak)) if last > peak else 1.0)
+    done = min(1.0, step / total)
+    if done < optim.warmup:
+        return (step + 1) / max(1.0, optim.warmup * total)
+    if optim.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
+
+
+FINAL = 1e4
+"""Of OneCycleLR: what the rate of its first step is divided by for its last."""
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """From `start` to `end` by half a cosine."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
 LINES = 20
@@ -263,9 +286,12 @@ def watched_of(experiment: Experiment, material: Material) -> str:
     """
     wanted = experiment.train.monitor
     faulty = bool(experiment.method.faults) and (not wanted or wanted.startswith(FAULTY))
-    return (FAULTY if faulty else "") + monitor_of(
-        wanted.removeprefix(FAULTY) if faulty else wanted, material.kind.kind
-    )
+    if faulty:
+        wanted = wanted.removeprefix(FAULTY)
+    task, dot, score = wanted.rpartition(".")
+    further = material.kind.beside.get(task) if dot else None
+    kind, score = (further.kind, score) if further else (material.kind.kind, wanted or experiment.method.monitor)
+    return (FAULTY if faulty else "") + (f"{task}." if further else "") + monitor_of(score, kind)
 
 
 def fit(
@@ -281,8 +307,6 @@ def fit(
         progress: show a bar.
         note: told what a person wants to know.
     """
-    from landweave.run import finish
-
     quiet()
     watched_of(experiment, material)
     if start is not None:
@@ -315,7 +339,8 @@ def _describe(experiment: Experiment, material: Material, model: nn.Module, note
     labelled = sum(places[i].labelled for i in material.train)
     weights = sum(p.numel() for p in model.parameters())
     size = f"{weights / 1e6:.1f} M" if weights >= 1e5 else f"{weights:,}"
-    what = f"task `{material.task}`, {len(material.kind.legend)} classes" if material.task else "no labels"
+    told = [f"task `{name}`, {len(task.legend)} classes" for name, task in material.tasks.items()]
+    what = "; ".join(told) or "no labels"
     aim = "each band from the others" if experiment.method.kind == "reconstruct" else "a pretraining"
     note(f"{experiment.method.kind} on {data.where}: {what if experiment.classifier else f'{aim}; {what}'}")
     note(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from landweave.contract import Contract
 from landweave.data.dataset import Chosen, Dataset, Task
-from landweave.errors import DataError
+from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.legends import Legend
 from landweave.run import checkpoint
@@ -26,6 +26,7 @@ class Material:
     dataset: Dataset
     task: str
     kind: Task
+    """The main task, with those that are learned beside it."""
     train: tuple[int, ...]
     validation: tuple[int, ...]
     contract: Contract
@@ -34,6 +35,11 @@ class Material:
     """How often each class occurred where the classifier was learned, if not here."""
     scored: bool = True
     """Whether the data have the label that the classifier answers."""
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Every task that is learned, by name, the main one first; none where the data have no label."""
+        return self.kind.named(self.task)
 
 
 def open_data(experiment: Experiment) -> tuple[Dataset, str]:
@@ -75,16 +81,38 @@ def gather(experiment: Experiment, folder: Path) -> Material:
     else:
         contract = contract_of(dataset, train)
         write_json(known, contract.to_json())
-    _require_labels(experiment, dataset, task, train)
+    kind = _with_those_beside(experiment, dataset, task)
+    for name in kind.named(task) or ("",):
+        _require_labels(experiment, dataset, name, train)
     return Material(
         dataset,
         task,
-        dataset.tasks[task] if task else Task("multilabel", Legend("none", ())),
+        kind,
         tuple(_useful(experiment, dataset, train)),
         tuple(validation),
         contract,
         templates(dataset, train),
     )
+
+
+def _with_those_beside(experiment: Experiment, dataset: Dataset, task: str) -> Task:
+    """The main task with those that the method learns beside it.
+
+    Raises:
+        ConfigError: the data have no such label, or it is the main one.
+    """
+    if not task:
+        return Task("multilabel", Legend("none", ()))
+    others = [name for name in dataset.tasks if name != task]
+    for name in experiment.method.beside:
+        if name not in others:
+            what = "the main task already" if name == task else f"no label{did_you_mean(name, others)}"
+            raise ConfigError(
+                f"`{name}` is {what}; beside `{task}` there are {listed(others) or 'none'}",
+                where="method.tasks",
+                fix="name other labels of the data, or choose the main one by data.task",
+            )
+    return replace(dataset.tasks[task], beside={name: dataset.tasks[name] for name in experiment.method.beside})
 
 
 def _require_labels(experiment: Experiment, dataset: Dataset, task: str, train: Sequence[int]) -> None:
@@ -94,7 +122,8 @@ def _require_labels(experiment: Experiment, dataset: Dataset, task: str, train: 
         return
     if not task or not any(dataset.places[i].labelled and dataset.classes(i, task) is not None for i in train):
         fix = f"label `{task}` in some rows" if method.learns_labels else "set method.unlabelled=rest to learn from all"
-        raise DataError("no training place has a known label", where=dataset.where, fix=fix)
+        of = f" of `{task}`" if method.beside else ""
+        raise DataError(f"no training place has a known label{of}", where=dataset.where, fix=fix)
 
 
 def _plausible(dataset: Dataset, indices: Sequence[int]) -> None:

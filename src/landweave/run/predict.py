@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from landweave.contract import Contract
 from landweave.data.dataset import Task
-from landweave.errors import ConfigError, RunError
+from landweave.errors import ConfigError, RunError, did_you_mean, listed
 from landweave.legends import Legend
 from landweave.run import checkpoint
 from landweave.sample import Batch, LabelKind
@@ -40,9 +41,17 @@ class Run:
         import torch
 
         torch.manual_seed(0)
-        model = self.settings.method.build(self.contract, Task(self.kind, self.legend))
+        beside = dict(list(self.tasks.items())[1:])
+        model = self.settings.method.build(self.contract, Task(self.kind, self.legend, beside))
         model.load_state_dict(checkpoint.read_tensors(self.folder / "model.safetensors"))
         return model.eval()
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """Every task that it learned, by name, the main one first; none of a run without labels."""
+        rows = self.config.get("tasks", {})
+        main = Task(self.kind, self.legend).named(self.task)
+        return main | {n: Task(r["kind"], Legend.from_json(r["legend"])) for n, r in rows.items() if n != self.task}
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -77,7 +86,27 @@ class Run:
     @property
     def trained_classes(self) -> list[int]:
         """Indices of the classes that occurred among the training labels; no other is ever predicted."""
-        return [i for i, n in enumerate(self.config["class_counts"]) if n > 0]
+        return _some(self.config["class_counts"])
+
+    def trained_of(self, task: str) -> list[int]:
+        """`trained_classes` of any of its tasks."""
+        return self.trained_classes if task == self.task else _some(self.config["tasks"][task]["class_counts"])
+
+    def through(self, task: str) -> Run | OneTask:
+        """What a map needs, of any of its tasks; the main one by default.
+
+        Raises:
+            ConfigError: it did not learn that.
+        """
+        if task in ("", self.task):
+            return self
+        if task not in self.tasks:
+            raise ConfigError(
+                f"the run has no task `{task}`{did_you_mean(task, list(self.tasks))}",
+                where=self.folder,
+                fix=f"use one of {listed(list(self.tasks))}",
+            )
+        return OneTask(self, task)
 
     def predict(self, batch: Batch) -> Tensor:
         """Probabilities, float32 on the CPU, from a raw collated batch.
@@ -89,6 +118,10 @@ class Run:
             ContractError: the batch has none of the sensors of the contract.
             RunError: the run is a pretraining.
         """
+        return self.predict_tasks(batch)[self.task]
+
+    def predict_tasks(self, batch: Batch) -> dict[str, Tensor]:
+        """`predict` of every task, by name, the main one first, from one pass."""
         import torch
 
         from landweave.transforms import cubes
@@ -97,11 +130,54 @@ class Run:
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             cube = cubes(batch.to(device), self.contract)
-            found = self.settings.method.predict(self.model, cube, self.kind).float().cpu()
-            mask = torch.zeros(len(self.legend))
-            mask[self.trained_classes] = 1
-            found = found * mask.reshape(1, -1, *(1,) * (found.ndim - 2))
-            return found if self.kind == "multilabel" else found / found.sum(1, keepdim=True).clamp(min=1e-12)
+            found = self.settings.method.predict_tasks(self.model, cube, self.tasks)
+            return {n: _of_trained(p.float().cpu(), self.tasks[n], self.trained_of(n)) for n, p in found.items()}
+
+
+@dataclass(frozen=True)
+class OneTask:
+    """A run seen through one of the tasks that it learned beside the main one."""
+
+    run: Run
+    task: str
+
+    @property
+    def folder(self) -> Path:
+        """That of the run."""
+        return self.run.folder
+
+    @property
+    def contract(self) -> Contract:
+        """That of the run."""
+        return self.run.contract
+
+    @property
+    def legend(self) -> Legend:
+        """Of this task."""
+        return self.run.tasks[self.task].legend
+
+    @property
+    def kind(self) -> LabelKind:
+        """Of this task."""
+        return self.run.tasks[self.task].kind
+
+    def predict(self, batch: Batch) -> Tensor:
+        """`Run.predict`, of this task."""
+        return self.run.predict_tasks(batch)[self.task]
+
+
+def _some(counts: Sequence[int]) -> list[int]:
+    return [i for i, n in enumerate(counts) if n > 0]
+
+
+def _of_trained(found: Tensor, task: Task, trained: Sequence[int]) -> Tensor:
+    """Probabilities of the classes that training had; the others are 0."""
+    import torch
+
+    mask = torch.zeros(len(task.legend))
+    mask[list(trained)] = 1
+    found = found * mask.reshape(1, -1, *(1,) * (found.ndim - 2))
+    return found if task.kind == "multilabel" else found / found.sum(1, keepdim=True).clamp(min=1e-12)
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
