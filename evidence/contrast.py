@@ -81,7 +81,7 @@ def synthetic(scratch: Path, null: str, rows: tuple[str, ...]) -> dict[str, Any]
         kept = tuple(r for r in given.rows if r.name in rows)
         less = {"rows": kept, "compare": compare, "name": f"synthetic-null-{null}", "runs": NULL_RUNS}
         given = given.model_copy(update=less)
-    return {"places": PLACES, **figures(run(given, {"world": world}, scratch / "synthetic"))}
+    return {"places": PLACES, **figures(run(given, {"world": world}, scratch / f"synthetic{null and '-'}{null}"))}
 
 
 def cause(scratch: Path) -> dict[str, Any]:
