@@ -27,7 +27,7 @@ def test_a_copy_elsewhere_is_the_same(world: Path, tmp_path: Path) -> None:
 
 
 def test_other_pixels_in_files_of_the_same_size_are_other_data(world: Path, tmp_path: Path) -> None:
-    """A null world of radar has the index and the file sizes of the true one: runs of one once passed for the other's."""
+    """A null world of radar has the index and the file sizes of the true one; runs of one passed for the other's."""
     null = write("bigearthnet-v2", tmp_path / "null", places=6, null="s1")
     sizes = [sorted((f.name, f.stat().st_size) for f in w.rglob("*.tif")) for w in (world, null)]
     assert sizes[0] == sizes[1]

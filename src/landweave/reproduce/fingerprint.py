@@ -119,7 +119,9 @@ def data_mark(data: DataConfig) -> str:
     """Of the places, their splits, groups and classes, and the names and sizes of their files; not of where they lie.
 
     Of an even sample of `OPENED` places three pieces of every file count as well. A pixel changed outside of those, in
-    a file that keeps its size, goes unseen; another world, product level or processing does not. A packed store has a fingerprint of its own, which says the same. Opening the data is part of it.
+    a file that keeps its size, goes unseen; another world, product level or processing does not.
+
+    A packed store has a fingerprint of its own, which says the same. Opening the data is part of it.
 
     Raises:
         LandweaveError: the data cannot be opened.
