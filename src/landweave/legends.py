@@ -143,9 +143,10 @@ class Legend:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], *, where: str = "legend") -> Legend:
-        """Build from plain data: `name`, `classes: {value: {name, color}}` or `[name, ...]`; `ignore`, `merge`, `unscored`.
+        """Build from plain data: `name`, `classes: {value: {name, color}}` or `[name, ...]`.
 
-        Values that are both a class and ignored are dropped from the classes.
+        It may have `ignore`, `merge` and `unscored`, all of file values. Values that are both a class and ignored are
+        dropped from the classes.
 
         Raises:
             ConfigError: a key is missing or of the wrong form.

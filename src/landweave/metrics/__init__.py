@@ -15,6 +15,7 @@ from landweave.metrics import classify, multilabel
 from landweave.metrics.calibrate import Calibration
 from landweave.metrics.confusion import Confusion
 from landweave.metrics.multilabel import MultiLabel
+from landweave.metrics.segment import miou_over, rules
 from landweave.metrics.trivial import all_negative, constant, majority, prevalence, skill, skills
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "all_negative",
     "constant",
     "majority",
+    "miou_over",
     "per_class",
     "prevalence",
+    "rules",
     "scores",
     "skill",
     "skills",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Self
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -65,6 +68,40 @@ class Confusion:
     def merge(self, other: Confusion) -> Confusion:
         """The counts of both."""
         return Confusion(self.classes, self.array + other.array)
+
+    def of_truth(self, classes: Iterable[int]) -> Confusion:
+        """Only what is truly one of these; what it was taken for stays, so that a wrong answer stays wrong."""
+        kept = np.zeros(self.classes, bool)
+        kept[list(classes)] = True
+        return Confusion(self.classes, np.where(kept[:, None], self.array, 0))
+
+    def among(self, classes: Sequence[int]) -> Confusion:
+        """Rows and columns of these classes alone, in this order: other truths and other answers are forgotten."""
+        return Confusion(len(classes), self.array[np.ix_(classes, classes)])
+
+    def rolled_up(self, parents: Sequence[int], classes: int) -> Confusion:
+        """The same answers in a coarser legend of so many classes; `parents[k]` is the index of class k there.
+
+        Raises:
+            ValueError: as many parents as classes are needed.
+        """
+        if len(parents) != self.classes:
+            raise ValueError(f"{len(parents)} parents for {self.classes} classes")
+        out = Confusion(classes)
+        np.add.at(out.array, np.ix_(parents, parents), self.array)
+        return out
+
+    def to_json(self) -> list[list[int]]:
+        """The cells that are not 0, as [truth, prediction, count]: short for a place or a region of few classes."""
+        return [[int(t), int(p), int(self.array[t, p])] for t, p in np.argwhere(self.array)]
+
+    @classmethod
+    def from_json(cls, classes: int, cells: Iterable[Sequence[int]]) -> Self:
+        """Inverse of `to_json`."""
+        out = cls(classes)
+        for truth, predicted, count in cells:
+            out.array[truth, predicted] = count
+        return out
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Ratios:
