@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from fake import Fake
 
+from landweave.config import override, parse
 from landweave.contract import BandStats, Contract, StreamContract
 from landweave.data import stats as module
 from landweave.data.dataset import Chosen, Dataset, Place
 from landweave.data.raster import header
 from landweave.data.stats import contract_of, ground_metres, implausible, measure
-from landweave.errors import DataError
+from landweave.errors import ConfigError, DataError
 from landweave.grid import Grid
+from landweave.run.experiment import DataOnly
 from landweave.sample import Image, Sample
 from landweave.sensors import StreamChoice
 
@@ -198,3 +200,68 @@ def test_what_a_unit_does_not_allow(sensor: str, band: str, mean: float, low: fl
     if says:
         assert says in found[0]
         assert f"{sensor} {band}" in found[0]
+
+
+def test_a_contract_knows_series_and_how_far_a_sensor_reaches() -> None:
+    fine = Grid("EPSG:2154", (0.2, 0, 7e5, 0, -0.2, 6.6e6), (8, 8))  # 1.6 m of ground
+    same = Grid("EPSG:2154", (0.8, 0, 7e5, 0, -0.8, 6.6e6), (2, 2))
+    wide = Grid("EPSG:2154", (0.8, 0, 7e5 - 0.8, 0, -0.8, 6.6e6 + 0.8), (4, 4))
+
+    def place(T: int, grid: Grid) -> dict[str, Image]:
+        side = grid.shape[0]
+        return {
+            "aerial": Image.of("aerial", "RGBN", np.ones((4, 8, 8), np.uint8), grid=fine),
+            "s2-l2a": Image.of("s2-l2a", ("B02", "B03"), np.ones((T, 2, side, side), np.uint16), grid=grid),
+            "rgb": Image.of("rgb", "RGB", np.ones((3, 4, 4), np.uint8)),
+        }
+
+    streams = contract_of(Given([place(1, wide), place(3, wide)]), range(2)).streams
+    assert [s.series for s in streams.values()] == [False, False, True]
+    assert [s.context for s in streams.values()] == [1.0, 1.0, 2.0]
+    streams = contract_of(Given([place(1, same), place(1, same)]), range(2)).streams
+    assert not any(s.series for s in streams.values())
+    assert {s.context for s in streams.values()} == {1.0}
+
+
+def test_a_contract_of_an_older_run_opens() -> None:
+    contract = contract_of(Fake(), [0, 3])
+    raw = contract.to_json()
+    for row in raw.values():
+        del row["series"], row["context"]
+    opened = Contract.from_json(raw)
+    assert not any(s.series or s.context != 1 for s in opened.streams.values())
+    assert {n: s.stats for n, s in opened.streams.items()} == {n: s.stats for n, s in contract.streams.items()}
+
+
+def test_given_statistics_take_the_place_of_measured_ones_by_name() -> None:
+    """Weakness 4 of the spec: statistics go by the name of a band, so that no order of channels can mix them up."""
+    spot = Image.of("spot", ("N", "R", "G"), np.full((3, 4, 4), 5000, np.uint16))
+    dataset = Given([{"spot": spot}])
+    given = {"spot": {"R": (0.0433, 0.0313), "G": (0.0509, 0.0285), "B": (0.0468, 0.0226), "N": (0.1137, 0.0543)}}
+    plain, ours = (contract_of(dataset, [0], given=g).streams["spot"] for g in (None, given))
+    assert ours.bands == ("R", "G", "N")
+    assert ours.mean == [0.0433, 0.0509, 0.1137]
+    assert ours.std == [0.0313, 0.0285, 0.0543]
+    assert [s.maximum for s in ours.stats] == [s.maximum for s in plain.stats] == [pytest.approx(0.5)] * 3
+    del given["spot"]["N"]
+    with pytest.raises(
+        ConfigError, match=r"(?s)data\.statistics\.spot: 3 bands .* none for N.*fix: give mean"
+    ) as caught:
+        contract_of(dataset, [0], given=given)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{spott: {R: [1, 1]}}", "`spott` is not a sensor, did you mean `spot`?"),
+        ("{spot: {I: [1, 1]}}", "spot has no band `I`; it has R, G, B, N"),
+        ("{spot: {R: [1, 0]}}", "the deviation of spot R is 0, which is not positive"),
+        ("{spot: {R: [1]}}", "data.statistics.spot.R"),
+    ],
+)
+def test_statistics_that_fit_no_band_are_refused_with_the_recipe(text: str, told: str) -> None:
+    changes = ["data.kind=table", "data.path=x.csv", f"data.statistics={text}"]
+    with pytest.raises(ConfigError) as caught:
+        parse(DataOnly, override({}, changes), changes=changes)
+    assert told in str(caught.value)

@@ -6,21 +6,23 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, field_validator
 
-from landweave.config import Config
-from landweave.errors import ConfigError, DataError, listed
+from landweave.config import EACH, ONE, Config, one_or_each
+from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.legends import Legend
 from landweave.sample import LabelKind, Sample, require_streams
-from landweave.sensors import StreamChoice, native_streams, sensor
+from landweave.sensors import SENSORS, StreamChoice, native_streams, sensor
 
 if TYPE_CHECKING:
     from landweave.sample import Image
 
 Split = Literal["train", "validation", "test", "snow_cloud", ""]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Statistics = dict[str, dict[str, tuple[float, float]]]
+"""By sensor and band: mean and standard deviation, in the sensor's unit."""
 SET_ASIDE: Split = "snow_cloud"
 """Places that a dataset sets aside as spoilt. Nothing is learned or chosen by them: a natural fault test."""
 
@@ -120,7 +122,7 @@ class Chosen(Dataset):
     base: Dataset
     choices: Sequence[StreamChoice] = ()
     labelled: frozenset[str] | None = None
-    coarsen: int = 1
+    coarsen: int | Mapping[str, int] = 1
     enlarge: int = 1
     where: str = field(init=False)
 
@@ -129,6 +131,8 @@ class Chosen(Dataset):
         names = [c.sensor for c in self.choices]
         if names:
             require_streams(self.base.streams, names, where=self.base.where)
+        if isinstance(self.coarsen, Mapping):
+            self._require_there([n for n in self.coarsen if n != LABELS])
         wanted = {c.sensor: c.bands for c in self.choices}
         self.streams = [s for s in self.base.streams if not names or _may_hold(s, wanted)]
         self.places = [
@@ -149,18 +153,33 @@ class Chosen(Dataset):
         """As the base."""
         self.base.look(index)
 
+    def _require_there(self, names: Sequence[str]) -> None:
+        """Refuse to coarsen a sensor that the data have not; one that is only not chosen does no harm."""
+        there = list(dict.fromkeys(s.partition("@")[0] for s in self.base.streams))
+        for name in names:
+            if name not in there:
+                raise ConfigError(
+                    f"no sensor `{name}`{did_you_mean(name, [*there, LABELS])}",
+                    where="data.coarsen",
+                    fix=f"use {listed(there)}, or {LABELS} for label maps",
+                )
+
     def _resized(self, sample: Sample) -> Sample:
         """Blocks of pixels as one, then each pixel as several; label maps are never made finer."""
         if self.coarsen == self.enlarge == 1:
             return sample
         from landweave.data.coarse import coarser, coarser_label, finer
 
-        images = {k: coarser(k, v, self.coarsen, where=sample.name) for k, v in sample.images.items()}
+        images = {k: coarser(k, v, self._factor(k), where=sample.name) for k, v in sample.images.items()}
         return replace(
             sample,
             images={k: finer(k, v, self.enlarge) for k, v in images.items()},
-            labels={k: coarser_label(v, self.coarsen) for k, v in sample.labels.items()},
+            labels={k: coarser_label(v, self._factor(LABELS)) for k, v in sample.labels.items()},
         )
+
+    def _factor(self, stream: str) -> int:
+        """Pixels a side of a stream, or of the label maps, that become one."""
+        return self.coarsen if isinstance(self.coarsen, int) else self.coarsen.get(stream.partition("@")[0], 1)
 
     def _narrow(self, images: dict[str, Image]) -> dict[str, Image]:
         """Keep the chosen bands of each sensor; a stream none of whose bands is chosen goes."""
@@ -199,6 +218,12 @@ def _may_hold(stream: str, wanted: Mapping[str, Sequence[str]]) -> bool:
     return not wanted[name] or delivered is None or bool(set(delivered) & set(wanted[name]))
 
 
+LABELS = "labels"
+"""Stands beside names of sensors for all label maps."""
+Factor = Annotated[int, Field(ge=1, le=64)]
+Factors = Annotated[Annotated[Factor, Tag(ONE)] | Annotated[dict[str, Factor], Tag(EACH)], Discriminator(one_or_each)]
+
+
 class DataConfig(Config):
     """What every kind of data has. `path` is relative to the working directory."""
 
@@ -208,12 +233,38 @@ class DataConfig(Config):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training places whose labels are known")
     seed: int = Field(0, description="which nested draw of that share")
     offset: dict[str, float] = Field({}, description="numbers to add to a sensor's raw values: {s2-l2a: -1000}")
-    coarsen: int = Field(
-        1, ge=1, le=64, description="pixels a side that become one (their mean): smaller, faster images"
+    coarsen: Factors = Field(
+        1,
+        description="pixels a side that become one (their mean): smaller, faster images; by sensor, with the key "
+        "`labels` for label maps, where their pixels are not of one size: {aerial: 4, labels: 4}",
     )
     enlarge: int = Field(
         1, ge=1, le=16, description="times a side that images are enlarged, bilinearly, for encoders of larger images"
     )
+
+    statistics: Statistics = Field(
+        {},
+        description="mean and deviation of a sensor's bands, by name and in its unit, in place of measured ones: "
+        "{aerial: {R: [105.66, 52.23], ...}}",
+    )
+
+    @field_validator("statistics")
+    @classmethod
+    def _known_bands(cls, given: Statistics) -> Statistics:
+        """Sensors and bands by their official names; a deviation is positive."""
+        for name, bands in given.items():
+            if name not in SENSORS:
+                known = list(SENSORS)
+                raise ValueError(
+                    f"`{name}` is not a sensor{did_you_mean(name, known) or f'; one of {listed(known, 20)}'}"
+                )
+            names = sensor(name).band_names
+            for band, (_, deviation) in bands.items():
+                if band not in names:
+                    raise ValueError(f"{name} has no band `{band}`; it has {listed(names, 20)}")
+                if not deviation > 0:
+                    raise ValueError(f"the deviation of {name} {band} is {deviation:g}, which is not positive")
+        return given
 
     @property
     def choices(self) -> tuple[StreamChoice, ...]:
@@ -235,8 +286,6 @@ class DataConfig(Config):
         Raises:
             ConfigError: several tasks and none named, or an unknown one.
         """
-        from landweave.errors import did_you_mean
-
         names = list(dataset.tasks)
         if self.task in names:
             return self.task

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landweave.contract import BandStats, Contract, StreamContract
-from landweave.data.dataset import Dataset
-from landweave.errors import DataError
+from landweave.data.dataset import Dataset, Statistics
+from landweave.errors import ConfigError, DataError, listed
 from landweave.grid import Grid
 from landweave.sensors import Sensor, sensor
 
@@ -57,21 +57,59 @@ def measure(
 
 
 def contract_of(
-    dataset: Dataset, indices: Sequence[int], *, max_places: int = 2000, progress: Progress | None = None
+    dataset: Dataset,
+    indices: Sequence[int],
+    *,
+    given: Statistics | None = None,
+    max_places: int = 2000,
+    progress: Progress | None = None,
 ) -> Contract:
     """What a model trained on these places is promised, one cube a sensor.
 
     All streams of a sensor (`@10`, `@20`, `@60`) become one: its bands in the sensor's own order, as far as they
-    exist; pixel size and (H, W) those of the finest stream, as most places have them. Arguments and errors as for
-    `measure`.
+    exist; pixel size and (H, W) those of the finest stream, as most places have them. A sensor is a series if any
+    place that was read has several dates of it. Other arguments and errors as for `measure`.
+
+    Args:
+        dataset: as the experiment sees it.
+        indices: the training places.
+        given: means and deviations that take the place of the measured ones (`data.statistics`), by sensor and band.
+        max_places: see `measure`.
+        progress: see `measure`.
+
+    Raises:
+        ConfigError: `given` names a sensor and lacks one of its bands.
     """
     survey = _Survey.of(dataset, indices, max_places, 0, progress)
-    stats = survey.stats()
     streams = {}
-    for name, bands in stats.items():
+    for name, measured in survey.stats().items():
+        bands = _replaced(name, measured, (given or {}).get(name, {}))
         metres, size = survey.finest(name)
-        streams[name] = StreamContract(name, tuple(bands), sensor(name).unit, metres, size, tuple(bands.values()))
+        streams[name] = StreamContract(
+            name,
+            tuple(bands),
+            sensor(name).unit,
+            metres,
+            size,
+            tuple(bands.values()),
+            series=survey.dates[name] > 1,
+            context=survey.context(name),
+        )
     return Contract(streams)
+
+
+def _replaced(
+    name: str, measured: Mapping[str, BandStats], given: Mapping[str, tuple[float, float]]
+) -> dict[str, BandStats]:
+    """Statistics with the given means and deviations; range and percentiles stay what was measured."""
+    if given and (lacking := [b for b in measured if b not in given]):
+        raise ConfigError(
+            f"{len(given)} bands of {name} have statistics ({listed(list(given))}), and the images have "
+            f"{len(measured)}: none for {listed(lacking)}",
+            where=f"data.statistics.{name}",
+            fix=f"give mean and deviation of {listed(lacking)} too, or choose bands: data.streams=[{name}:...]",
+        )
+    return {b: replace(s, mean=given[b][0], std=given[b][1]) if b in given else s for b, s in measured.items()}
 
 
 def implausible(contract: Contract) -> list[str]:
@@ -168,6 +206,10 @@ class _Survey:
     seed: int
     moments: dict[str, dict[str, _Moments]] = field(default_factory=dict)
     forms: dict[str, dict[str, Counter[tuple[float | None, int, int]]]] = field(default_factory=dict)
+    dates: Counter[str] = field(default_factory=Counter)
+    """The longest series of each sensor."""
+    sides: dict[str, Counter[float]] = field(default_factory=dict)
+    """How far each sensor reaches, in sides of the finest one's ground."""
 
     @classmethod
     def of(
@@ -204,8 +246,11 @@ class _Survey:
             name = stream.partition("@")[0]
             H, W = image.data.shape[-2:]
             self.forms.setdefault(name, {}).setdefault(stream, Counter())[(_metres(image), int(H), int(W))] += 1
+            self.dates[name] = max(self.dates[name], int(image.dates_seen.sum()))
             for band, values in _values(image):
                 self._moments(name, band).add(values)
+        for name, side in _sides(sample).items():
+            self.sides.setdefault(name, Counter())[side] += 1
 
     def _moments(self, name: str, band: str) -> _Moments:
         bands = self.moments.setdefault(name, {})
@@ -225,6 +270,21 @@ class _Survey:
         usual = [max(c, key=lambda f: (c[f], f[1] * f[2])) for c in self.forms[name].values()]
         metres, H, W = min(usual, key=lambda f: (f[0] is None, f[0] or 0.0, -f[1] * f[2]))
         return metres, (H, W)
+
+    def context(self, name: str) -> float:
+        """How far a sensor reaches at most places; 1 without georeference."""
+        return self.sides[name].most_common(1)[0][0] if name in self.sides else 1.0
+
+
+def _sides(sample: Sample) -> dict[str, float]:
+    """By sensor, the side of its ground in sides of the finest image's; within a twentieth of 1 it is 1."""
+    grids = {s.partition("@")[0]: im.grid for s, im in sample.images.items() if isinstance(im.grid, Grid)}
+    if not grids:
+        return {}
+    finest = min(grids.values(), key=lambda g: g.pixel[0])
+    height = finest.pixel[1] * finest.shape[0]
+    found = {n: g.pixel[1] * g.shape[0] / height for n, g in grids.items() if g.crs == finest.crs}
+    return {n: 1.0 if abs(side - 1) < 0.05 else round(side, 2) for n, side in found.items()}
 
 
 def _values(image: Image) -> Iterable[tuple[str, Values]]:

@@ -79,7 +79,7 @@ def gather(experiment: Experiment, folder: Path) -> Material:
     if known.is_file():
         contract = Contract.from_json(checkpoint.read_json(known))
     else:
-        contract = contract_of(dataset, train)
+        contract = contract_of(dataset, train, given=experiment.data.statistics)
         write_json(known, contract.to_json())
     kind = _with_those_beside(experiment, dataset, task)
     for name in kind.named(task) or ("",):
