@@ -48,6 +48,18 @@ def _lay(own: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**own, **both}
 
 
+ONE, EACH = "=one", "=each"
+"""Tags of a setting that is one value for all, or a mapping of values by name; see `one_or_each`."""
+
+
+def one_or_each(given: Any) -> str:
+    """Discriminator of such a setting, so that a fault is told of the form that was meant.
+
+    Annotated[Annotated[float, Tag(ONE)] | Annotated[dict[str, float], Tag(EACH)], Discriminator(one_or_each)]
+    """
+    return EACH if isinstance(given, Mapping) else ONE
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -262,6 +274,8 @@ def _real_path(
     holder: type[BaseModel] | None = model
     named = False
     for part in loc:
+        if part in (ONE, EACH):
+            continue
         if named:  # a name that the user chose, which may well be spelt like a kind
             keys.append(part)
             named = False

@@ -71,3 +71,14 @@ def test_a_dataset_is_read_in_coarser_pixels() -> None:
         "s1-rtc-gamma0": (4, 4),
     }
     assert sample.labels["cover"].values.shape == (4, 4)
+
+
+def test_each_sensor_has_pixels_of_its_own() -> None:
+    base = Fake(size=16, streams=("s2-l2a@10", "s1-rtc-gamma0"))
+    sample = Chosen(replace(base), coarsen={"s2-l2a": 4, "labels": 2}).read(0)
+    plain = Chosen(replace(base)).read(0)
+    assert sample.images["s2-l2a@10"].data.shape[-2:] == (4, 4)
+    assert torch.equal(sample.images["s1-rtc-gamma0"].data, plain.images["s1-rtc-gamma0"].data)
+    assert sample.labels["cover"].values.shape == (8, 8)
+    with pytest.raises(ConfigError, match=r"(?s)no sensor `s2-l2b`.*s2-l2a"):
+        Chosen(base, coarsen={"s2-l2b": 4})

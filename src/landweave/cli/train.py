@@ -36,6 +36,7 @@ def train(
     changes: Changes = None,
     out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/latest"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away another run that stands there.")] = False,
+    scale: Annotated[str, typer.Option(help="One of the recipe's scales: smoke is for a small machine.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the recipe, and print it.")] = False,
     json_: Json = "",
 ) -> None:
@@ -45,7 +46,7 @@ def train(
     """
     from landweave.run.experiment import recipe as parsed
 
-    experiment = parsed(recipe, list(changes or ()))
+    experiment = parsed(recipe, list(changes or ()), scale=scale)
     if dry_run:
         from landweave.config import to_yaml
 

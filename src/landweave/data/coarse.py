@@ -32,7 +32,8 @@ def coarser(stream: str, image: Image, factor: int, *, where: str = "") -> Image
         raise ConfigError(
             f"{stream} has {H} x {W} pixels, which do not divide into blocks of {factor}",
             where=where or "data.coarsen",
-            fix="choose data.coarsen so that it divides the sides of every stream",
+            fix="choose data.coarsen so that it divides the sides of every stream, or give it by sensor: "
+            "data.coarsen={aerial: 4, labels: 4}",
         )
     values, unit = image.physical(), sensor(stream).unit
     if unit == "dB":

@@ -40,6 +40,7 @@ def batches(
     pin: bool = False,
     group_cap: int | None = None,
     one_group: bool = False,
+    repeats: Sequence[float] = (),
     rank: int = 0,
     world: int = 1,
     pad: bool = False,
@@ -67,6 +68,8 @@ def batches(
         one_group: places of one group in each batch (that of all ranks together), so that negatives are neighbours
             and hard to tell from the positive (IaI-SimCLR, whose batches are of one scene); for training. Where a
             group has too few, the batch is filled up with places of others. Every place still comes once.
+        repeats: how often each place should come, for training: of an epoch's places, which stay as many, each is
+            then drawn in proportion to it (`order.repeat_factors`). Once each by default.
         rank: of this process.
         world: how many processes share the places.
         pad: allow places of unequal size in a batch (see `collate`).
@@ -97,6 +100,7 @@ def batches(
             drop_last=drop_last,
             world=world,
             where=dataset.where,
+            repeats=repeats,
         )[rank::world]
     return Loader(_Reader(dataset, plan, dict(like), pad), workers, pin, start)
 

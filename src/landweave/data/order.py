@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,14 +35,17 @@ def drawn(
     drop_last: bool,
     world: int,
     where: str,
+    repeats: Sequence[float] = (),
 ) -> list[Positions]:
     """The batches of all ranks, step by step: step 0 of rank 0, of rank 1, ..., step 1 of rank 0, ...
 
     Arguments and errors are those of `landweave.data.load.batches`; `groups` are those of `at`, needed for `cap` and
-    `one_group` only.
+    `one_group` only; so are `repeats`.
     """
     random = np.random.default_rng([key[0] % 2**32, key[1]])
     order = random.permutation(len(at))
+    if len(repeats):
+        order = random.permutation(_resampled(np.asarray(repeats, np.float64)[order], random, order))
     each = math.ceil(len(at) / world)
     order = np.concatenate([order, order])[: each * world]
     sizes = [batch_size] * (each // batch_size)
@@ -63,6 +66,28 @@ def drawn(
     if cap:
         return [at[part] for part in _spread([groups[i] for i in order], order, sizes, cap, random, where)]
     return [at[part] for part in np.split(order, np.cumsum(sizes)[:-1])]
+
+
+def _resampled(repeats: NDArray[np.float64], random: np.random.Generator, order: Positions) -> Positions:
+    """As many places, each as often as its share of `repeats`, rounded up or down by one draw for all."""
+    ends = np.cumsum(repeats / repeats.sum()) * len(order)
+    return order[np.searchsorted(ends[:-1], np.arange(len(order)) + random.random(), side="right")]
+
+
+def repeat_factors(classes: Sequence[Sequence[int] | None], share: float) -> list[float]:
+    """How often each place should come, so that rare classes are met more often (Gupta et al. 2019, LVIS, section 4).
+
+    A class that stands at a share f of the places has the factor `max(1, sqrt(share / f))`, a place the largest of its
+    classes; one of no known class 1.
+
+    Args:
+        classes: of each place, None where nothing is known.
+        share: of the places, above which a class is common enough.
+    """
+    known = [set(found) for found in classes if found is not None]
+    counts = Counter(c for found in known for c in found)
+    factor = {c: max(1.0, math.sqrt(share * len(known) / n)) for c, n in counts.items()}
+    return [max((factor[c] for c in found or ()), default=1.0) for found in classes]
 
 
 def _require_groups(groups: Sequence[str], cap: int | None, where: str) -> None:

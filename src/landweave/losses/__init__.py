@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from landweave.losses.contrastive import inter_cross as inter_cross
     from landweave.losses.contrastive import nt_xent as nt_xent
     from landweave.losses.dense import dense_alignment as dense_alignment
+    from landweave.losses.hierarchy import hierarchical_cross_entropy as hierarchical_cross_entropy
     from landweave.losses.keys import mul_sup_con_keys as mul_sup_con_keys
     from landweave.losses.keys import sup_con_keys as sup_con_keys
     from landweave.losses.match import cosine as cosine
@@ -44,6 +45,7 @@ _HOME = {
     "multi_clip": "match",
     "row_lse": "rows",
     "gather": "processes",
+    "hierarchical_cross_entropy": "hierarchy",
     "cross_entropy": "supervised",
     "binary_cross_entropy": "supervised",
     "supervised_loss": "supervised",
@@ -51,7 +53,7 @@ _HOME = {
 __all__ = [  # noqa: RUF022  (grouped as in the files)
     "nt_xent", "inter_cross", "clip", "Contrast", "sup_con", "mul_sup_con", "mul_sup_con_keys", "sup_con_keys",
     "soft_con", "dense_alignment", "mse", "cosine", "multi_clip", "row_lse", "gather",
-    "cross_entropy", "binary_cross_entropy", "supervised_loss",
+    "hierarchical_cross_entropy", "cross_entropy", "binary_cross_entropy", "supervised_loss",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from landweave.losses.rows import full_precision, no_autocast
 from landweave.sample import Label
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
 
 def cross_entropy(
@@ -26,16 +26,11 @@ def cross_entropy(
     Raises:
         ValueError: another kind of label, or logits of another number of classes.
     """
-    _check(logits, label, ("class", "map"))
+    check_classes(logits, label, ("class", "map"))
     with no_autocast(logits):
-        scores = full_precision(logits)
-        if label.kind == "map" and scores.shape[-2:] != label.values.shape[-2:]:
-            scores = F.interpolate(scores, size=label.values.shape[-2:], mode="bilinear", align_corners=False)
-        truth = label.values.long().masked_fill(~label.known, 0)  # where unknown, 255 is no index
-        count = label.known.to(scores.dtype)
-        if weights is not None:
-            count = count * weights.to(scores)[truth]
-        return _mean(F.cross_entropy(scores, truth, reduction="none"), count)
+        scores = on_label(logits, label)
+        truth, count = known_truth(label, scores, weights)
+        return weighted_mean(F.cross_entropy(scores, truth, reduction="none"), count)
 
 
 def binary_cross_entropy(
@@ -49,14 +44,14 @@ def binary_cross_entropy(
     Raises:
         ValueError: another kind of label, or logits of another number of classes.
     """
-    _check(logits, label, ("multilabel",))
+    check_classes(logits, label, ("multilabel",))
     with no_autocast(logits):
         scores = full_precision(logits)
         count = label.known.to(scores.dtype)
         if weights is not None:
             count = count * weights.to(scores)
         loss = F.binary_cross_entropy_with_logits(scores, label.values.to(scores.dtype), reduction="none")
-        return _mean(loss, count)
+        return weighted_mean(loss, count)
 
 
 def supervised_loss(
@@ -67,12 +62,35 @@ def supervised_loss(
     return loss(logits, label, weights=weights)
 
 
-def _mean(loss: Tensor, count: Tensor) -> Tensor:
+def on_label(logits: Float[Tensor, "B K *HW"], label: Label) -> Float[Tensor, "B K *HW"]:
+    """Logits in full precision, of a label map in its size: a label is never resampled."""
+    scores = full_precision(logits)
+    if label.kind == "map" and scores.shape[-2:] != label.values.shape[-2:]:
+        scores = F.interpolate(scores, size=label.values.shape[-2:], mode="bilinear", align_corners=False)
+    return scores
+
+
+def known_truth(
+    label: Label, scores: Tensor, weights: Float[Tensor, " K"] | None
+) -> tuple[Int[Tensor, "B *HW"], Float[Tensor, "B *HW"]]:
+    """Class indices, any where nothing is known, and how much each counts: 0 there, else 1 or its class's weight."""
+    truth = label.values.long().masked_fill(~label.known, 0)  # where unknown, 255 is no index
+    count = label.known.to(scores.dtype)
+    return truth, count if weights is None else count * weights.to(scores)[truth]
+
+
+def weighted_mean(loss: Tensor, count: Tensor) -> Float[Tensor, ""]:
+    """`sum count * loss / sum count`; 0, with a gradient of 0, where nothing counts."""
     total = count.sum()
     return (loss * count).sum() / total.masked_fill(total == 0, 1)
 
 
-def _check(logits: Tensor, label: Label, kinds: tuple[str, ...]) -> None:
+def check_classes(logits: Tensor, label: Label, kinds: tuple[str, ...]) -> None:
+    """Refuse a label of another kind, and logits of another number of classes.
+
+    Raises:
+        ValueError: one of these.
+    """
     if label.kind not in kinds:
         raise ValueError(f"a label of kind {' or '.join(kinds)} is needed, not {label.kind}")
     if logits.shape[1] != len(label.legend):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from landweave.config import Config
+from landweave.config import EACH, ONE, Config, one_or_each
 from landweave.contract import Contract
 from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.nn.config import Concat, Encoder, Fusion
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     """By task, how much each class counts."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Shares = Annotated[Annotated[Share, Tag(ONE)] | Annotated[dict[str, Share], Tag(EACH)], Discriminator(one_or_each)]
 
 
 class Start(Protocol):
@@ -54,7 +55,7 @@ class MethodConfig(Config):
     encoder: Encoder = Encoder()
     fusion: Fusion = Concat()
     augment: Augment = Augment()
-    sensor_dropout: Share | dict[str, Share] = Field(
+    sensor_dropout: Shares = Field(
         0.0, description="share of the places at which a sensor is hidden in training, never the last one; or by sensor"
     )
     faults: Faults = Field(Faults(), description="what is wrong with the images that it learns from")

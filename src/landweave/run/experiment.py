@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +51,12 @@ class Train(Config):
     places_per_group: int | None = Field(None, ge=1, description="at most so many places of one group in a batch")
     one_group: bool = Field(False, description="every batch from one group (hard negatives), filled up with others")
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: rare classes weigh more")
+    balanced: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="classes that stand at fewer than this share of the places come more often: sqrt(share / theirs)",
+    )
     validate_every: int = Field(1, ge=1, description="epochs between two looks at the validation places")
     monitor: str = Field("", description="validation score that picks the kept epoch; default by kind of label")
 
@@ -168,24 +174,44 @@ class DataOnly(Config):
     data: Data
 
 
+HIDDEN = "_"
+"""How the name of a file begins that other recipes extend, and that is none itself."""
+
+
 def recipes() -> dict[str, Path]:
-    """The shipped recipes by name."""
+    """The shipped recipes by name; one in a folder has its name before it: `flair/lc-a`."""
+    return {name: path for name, path in _files().items() if not path.stem.startswith(HIDDEN)}
+
+
+def _files() -> dict[str, Path]:
+    """Every shipped file by name, also those that are only extended."""
     folder = Path(str(files("landweave") / "recipes"))
-    return {p.stem: p for p in sorted(folder.rglob("*.yaml"))}
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.yaml"))}
 
 
-def recipe(name: str | Path, changes: Sequence[str] = ()) -> Experiment:
+def recipe(name: str | Path, changes: Sequence[str] = (), *, scale: str = "") -> Experiment:
     """Read a shipped recipe by name, or a YAML file (a run's `experiment.yaml` too), and apply `a.b=c` changes.
 
+    Args:
+        name: of the recipe, or of a file.
+        changes: laid on it, last of all.
+        scale: one of the recipe's `scales`, whose changes are laid on it before: `smoke` for a small machine.
+
     Raises:
-        ConfigError: unknown recipe, or a fault in the file or the changes, with file:line and the nearest known key.
+        ConfigError: unknown recipe or scale, or a fault in the file or the changes, with file:line and the nearest
+            known key.
     """
-    raw, where, lines = raw_recipe(name)
+    raw, where, lines = raw_recipe(name, scale=scale)
     return parse(Experiment, override(raw, changes), where=where, lines=lines, changes=changes)
 
 
-def raw_recipe(name: str | Path) -> tuple[dict[str, Any], str, Any]:
-    """A recipe as plain data, with the file it stands in and its lines."""
+def raw_recipe(name: str | Path, *, scale: str = "") -> tuple[dict[str, Any], str, Any]:
+    """A recipe as plain data, with the file it stands in and its lines.
+
+    `extends: flair/_base` takes every key that the file does not write itself from another shipped file, setting by
+    setting (another `kind` takes nothing). `scales: {smoke: [a.b=c, ...]}` are changes for smaller machines or data;
+    they are no part of the experiment.
+    """
     shipped = recipes()
     path = shipped.get(str(name), Path(name))
     if str(name) not in shipped and path.suffix not in (".yaml", ".yml"):
@@ -194,7 +220,41 @@ def raw_recipe(name: str | Path) -> tuple[dict[str, Any], str, Any]:
             fix=f"use one of {listed(list(shipped))}, or a file that ends in .yaml",
         )
     raw, lines = read_yaml(path)
-    return {"recipe": path.stem, **raw}, path.name if str(name) in shipped else str(path), lines
+    where = path.name if str(name) in shipped else str(path)
+    own = {"recipe": str(name) if str(name) in shipped else path.stem, **_extended(raw, where)}
+    scales = own.pop("scales", {})
+    if scale and scale not in scales:
+        raise ConfigError(
+            f"no scale `{scale}`{did_you_mean(scale, list(scales))}",
+            where=where,
+            fix=f"use one of {listed(list(scales))}"
+            if scales
+            else "the recipe has none: change its settings by key=value",
+        )
+    return override(own, scales[scale]) if scale else own, where, lines
+
+
+def _extended(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A file laid on the shipped one that it extends."""
+    own, base = {k: v for k, v in raw.items() if k != "extends"}, raw.get("extends")
+    if base is None:
+        return own
+    known = _files()
+    if base not in known:
+        raise ConfigError(f"extends the unknown `{base}`{did_you_mean(str(base), list(known))}", where=where)
+    below, _ = read_yaml(known[base])
+    return _laid(_extended(below, known[base].name), own)
+
+
+def _laid(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings laid on others; a mapping of another `kind` replaces the whole."""
+    out = dict(below)
+    for key, value in own.items():
+        old = below.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        same = both and value.get("kind", old.get("kind")) == old.get("kind")
+        out[key] = _laid(old, value) if same else value
+    return out
 
 
 def save(experiment: Experiment, path: Path) -> None:

@@ -161,7 +161,7 @@ def _validated(experiment: Experiment, material: Material, model: Model) -> dict
     for batch in _batches(experiment, material, material.validation):
         cube = cubes(batch.to(device), material.contract)
         for name, found in experiment.method.predict_tasks(model, cube, tasks).items():
-            scorers[name].add(batch.labels[name], found.float().cpu())
+            scorers[name].add(batch.labels[name], found)
     return scorers
 
 

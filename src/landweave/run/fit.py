@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from landweave.data.order import repeat_factors
 from landweave.errors import RunError
 from landweave.files import write_text
 from landweave.methods.base import Start
@@ -86,8 +87,19 @@ class Fitting(L.LightningModule):
             shuffle_key=(self.experiment.seed, self.current_epoch),
             group_cap=train.places_per_group,
             one_group=train.one_group,
+            repeats=self._repeats,
             drop_last=len(self.material.train) // self.trainer.world_size > train.batch_size,
         )
+
+    @cached_property
+    def _repeats(self) -> list[float]:
+        """How often each training place comes, by the rarest class of all its tasks; empty: once."""
+        share, dataset = self.experiment.train.balanced, self.material.dataset
+        if not share:
+            return []
+        tasks = self.material.tasks
+        by_task = [repeat_factors([dataset.classes(i, t) for i in self.material.train], share) for t in tasks]
+        return [max(factors) for factors in zip(*by_task, strict=True)]
 
     def val_dataloader(self) -> Any:
         """All validation places, in order, each once."""
@@ -170,7 +182,7 @@ class Fitting(L.LightningModule):
         for look, scorers in self._scorers.items():
             shown = spoil(cube, every, key, metres=metres) if look else cube
             for name, found in method.predict_tasks(self.model, shown, self.material.tasks).items():
-                scorers[name].add(batch.labels[name], found.float().cpu())
+                scorers[name].add(batch.labels[name], found)
 
     def on_validation_epoch_end(self) -> None:
         """Add up over processes, and keep the scores of the epoch."""
