@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from landweave.cli import data, faults, finding, maps, reproduce, train
+from landweave.cli import data, evaluate, faults, finding, maps, reproduce, train
 from landweave.errors import LandweaveError
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": data.check,
     "pack": data.pack,
     "train": train.train,
-    "evaluate": train.evaluate,
+    "evaluate": evaluate.evaluate,
     "map": maps.map_,
     "report": maps.report,
     "matrix": faults.matrix,

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from landweave.__main__ import app
 from landweave.errors import ConfigError
 from landweave.run.ablate import rows
-from landweave.run.evaluate import FIXED, evaluate, reopen, result_name, spoilt, table
+from landweave.run.evaluate import FIXED, evaluate, reopen, result_name, spoilt
+from landweave.run.evaluate_text import table
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
 from landweave.transforms import cubes

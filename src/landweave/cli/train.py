@@ -1,15 +1,15 @@
-"""Commands on runs: `train`, `evaluate`, `recipes`, `schema`, and the `demo` of them all."""
+"""Commands that make runs: `train`, `recipes`, `schema`, and the `demo` of them all."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from landweave.cli.common import Changes, Json, bar, emit, say
+from landweave.cli.common import Changes, Json, emit, say
 
 
 def demo(
@@ -63,81 +63,6 @@ def train(
     if json_:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         emit({"run": str(folder), "validation": config["validation_scores"]}, json_)
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    changes: Changes = None,
-    split: Annotated[
-        str, typer.Option(help="train, validation, test, or snow_cloud (set aside by BigEarthNet v2).")
-    ] = "test",
-    product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may stand twice.")
-    ] = None,
-    absent: Annotated[
-        Literal["mean", "zero"], typer.Option(help="What stands for a hidden sensor: its mean feature, or zeros.")
-    ] = "mean",
-    faults: Annotated[
-        str, typer.Option(help="What is wrong with the images: missing:B02,B08@0.9, offset+1000, a YAML file, ...")
-    ] = "",
-    json_: Json = "",
-) -> None:
-    """Score a run beside trivial predictors.
-
-    With --only, as if the other sensors had failed; with --faults, as if the images were faulty (docs/faults.md).
-    """
-    from landweave.run.evaluate import evaluate as score
-    from landweave.run.evaluate import result_name, table
-    from landweave.transforms.faults import label, named
-
-    kept, wrong = list(only or ()), named(faults) if faults else None
-    if _predicts_bands(run):
-        _evaluate_bands(run, split, changes, json_, refused=bool(kept or wrong or product or absent != "mean"))
-        return
-    with bar("evaluate") as progress:
-        result = score(
-            run,
-            split=split,
-            changes=list(changes or ()),
-            product=product,
-            only=kept,
-            absent=absent,
-            faults=wrong,
-            fault_name=label(faults),
-            progress=progress,
-        )
-    for line in table(result):
-        say(line, json_)
-    name = result_name(split, kept, absent, fault_name=result["fault_name"])
-    say(f"wrote {run}/{name}\nnext: landweave report {run}", json_)
-    emit(result, json_)
-
-
-def _predicts_bands(run: Path) -> bool:
-    """Whether a run predicts bands, and no classes."""
-    from landweave.run.predict import open_run
-
-    return open_run(run).settings.method.kind == "reconstruct"
-
-
-def _evaluate_bands(run: Path, split: str, changes: Changes, json_: str, *, refused: bool) -> None:
-    """`evaluate` of a run that predicts bands."""
-    from landweave.errors import ConfigError
-    from landweave.run.reconstruction import evaluate_bands, table
-
-    if refused:
-        raise ConfigError(
-            "a run that predicts bands has no classes to score under faults, or by sensor",
-            where=run,
-            fix="leave --only, --absent, --faults and --product out",
-        )
-    with bar("evaluate") as progress:
-        result = evaluate_bands(run, split=split, changes=list(changes or ()), progress=progress)
-    for line in table(result):
-        say(line, json_)
-    say(f"wrote {run}/evaluation-{split}.json\nnext: landweave faults {run} --image SENSOR=FILE", json_)
-    emit(result, json_)
 
 
 def recipes(json_: Json = "") -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,19 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from landweave.config import override, parse
-from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split
+from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split, Task
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
-from landweave.metrics import skills
-from landweave.metrics.trivial import COUNTS
+from landweave.metrics.boundary import Tolerance
 from landweave.run.predict import Run, open_run
-from landweave.run.score import PLACE_SCORES, Scorer
+from landweave.run.tally import Tally
+from landweave.run.tally import clean as clean
 from landweave.sample import Batch
 from landweave.transforms.faults import LOOK, Faults, spoil
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from landweave.contract import Contract
     from landweave.run.references import Reference
 
@@ -69,15 +66,11 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
         settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
     dataset, task = open_data(settings)
-    found = dataset.tasks[task].legend.names if task else ()  # a pretraining may have had no labels
-    if run.task and found != run.legend.names:
-        raise ConfigError(
-            f"task `{task}` has the classes {', '.join(found[:6])} ..., the run was trained on "
-            f"{', '.join(run.legend.names[:6])} ...",
-            where=dataset.where,
-            fix="give the data with the legend that the run was trained with"
-            + (" (data.classes=10 for SEN12MS's simplified scheme)" if hasattr(settings.data, "classes") else ""),
-        )
+    for name, mine in run.tasks.items():  # a pretraining may have had no labels
+        there = dataset.tasks.get(task if name == run.task else name)
+        given = there.legend.names if there else ()
+        if given != mine.legend.names:
+            raise _other_legend(run, dataset, name, given)
     which: Split = split
     if split == SET_ASIDE and not any(p.split == SET_ASIDE for p in dataset.places):
         raise DataError(
@@ -88,24 +81,46 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
 
 
+def _other_legend(run: Run, dataset: Dataset, task: str, given: Sequence[str]) -> ConfigError:
+    names = run.tasks[task].legend.names
+    has = f"has the classes {', '.join(given[:6])} ..." if given else "is not in these data"
+    hint = ""
+    if hasattr(run.settings.data, "classes"):
+        hint = " (data.classes=10 for SEN12MS's simplified scheme)"
+    elif hasattr(run.settings.data, "legend"):
+        hint = f" (data.legend={run.settings.data.legend})"
+    return ConfigError(
+        f"task `{task}` {has}, the run was trained on {', '.join(names[:6])} ...",
+        where=dataset.where,
+        fix=f"give the data with the legend that the run was trained with{hint}",
+    )
+
+
 def evaluate(
     folder: str | Path,
     *,
     split: str = "test",
     changes: Sequence[str] = (),
+    task: str = "",
     product: str = "",
     only: Sequence[str] = (),
     absent: Absent = "mean",
     faults: Faults | None = None,
     fault_name: str = "",
+    without: Sequence[str] = (),
+    tolerance: Tolerance | None = None,
     progress: Progress = None,
 ) -> dict[str, Any]:
     """Score a run on a split, and keep the result in its folder, in a file of the name `result_name(...)`.
+
+    A run of several tasks is scored on all of them in one pass, and each has a file; what is returned is the result
+    of the main one, or of `task`. `evaluate_tasks` returns all.
 
     Args:
         folder: the run.
         split: train, validation, test, or snow_cloud for the places that BigEarthNet v2 sets aside as spoilt.
         changes: where the data are now, if they have moved.
+        task: of a run of several tasks, the only one to score.
         product: the name of the land-cover product that the labels are, if they are one: the scores are then
             agreement with it, not accuracy.
         only: the sensors to see; the others of the run are hidden at every place, from the run and from the
@@ -116,55 +131,155 @@ def evaluate(
         faults: what is wrong with the images, after sensors are hidden. The run and the references, which have learned
             from images as they are, see the same faulty images, drawn by `FIXED` and the names of the places.
         fault_name: what the result calls them; by default their settings, in short.
+        without: classes that no score counts, by name, beside those that the legend calls `unscored`.
+        tolerance: of label maps, also score without the pixels so near to a boundary.
         progress: called with (places done, places in all).
 
     Raises:
-        ConfigError: no such split, no such sensor, or faults of a band that the run does not read.
+        ConfigError: no such split, task, class or sensor, or faults of a band that the run does not read.
         RunError: the run has no classifier, or is not one.
         DataError: the split is empty, or other faults of the data.
     """
-    from landweave.data.dataset import Task
+    found = evaluate_tasks(
+        folder,
+        split=split,
+        changes=changes,
+        task=task,
+        product=product,
+        only=only,
+        absent=absent,
+        faults=faults,
+        fault_name=fault_name,
+        without=without,
+        tolerance=tolerance,
+        progress=progress,
+    )
+    return next(iter(found.values()))
 
+
+def evaluate_tasks(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    changes: Sequence[str] = (),
+    task: str = "",
+    product: str = "",
+    only: Sequence[str] = (),
+    absent: Absent = "mean",
+    faults: Faults | None = None,
+    fault_name: str = "",
+    without: Sequence[str] = (),
+    tolerance: Tolerance | None = None,
+    progress: Progress = None,
+) -> dict[str, dict[str, Any]]:
+    """As `evaluate`, of all tasks of a run (or of `task` alone): their results by name, the main one first."""
     run = open_run(folder)
     run.require_classifier()
     kept = seen_sensors(run, only)
     if faults is not None:
         faults.require({name: row.bands for name, row in run.contract.streams.items()})
         fault_name = fault_name or ", ".join(faults.lines()) or "none"
+    tasks = _chosen(run, task)
+    out = _left_out(tasks, without)
+    if tolerance is not None and not any(t.kind == "map" for t in tasks.values()):
+        raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
     scene = reopen(run, split, changes)
-    task = Task(run.kind, run.legend)
-    references = _references(run, scene)
-    scorers = {name: Scorer(task, scored=run.trained_classes) for name in ("", *(r.name for r in references))}
-    places: list[dict[str, Any]] = []
-    located = scene.dataset.located()
-    far = _distances(scene, located)
+    tallies = {
+        n: Tally(n, t, run.counts_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)
+    }
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
-    for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
-        batch = spoilt(hide(batch, run.contract, kept), run.contract, faults)
-        found = _count(run, batch, scorers, references)
-        for b, name in enumerate(batch.names):
-            at = len(places)
-            places.append(_place(name, located[scene.scored[at]], far[at], _alone(run, batch, found, b)))
-        if progress:
-            progress(len(places), len(scene.scored))
+    places = _count(run, scene, tallies, progress, seen=kept, faults=faults)
     hidden = kept if only else ()
-    result = _result(run, split, product, scorers, references, places) | {
+    about = {
         "only": list(hidden),
         "absent": absent if only else "",
         "faults": None if faults is None else faults.model_dump(mode="json"),
         "fault_name": fault_name,
     }
-    write_json(Path(folder) / result_name(split, hidden, absent, fault_name=fault_name), result)
-    return result
+    results = {}
+    for name, tally in tallies.items():
+        head = {
+            "split": split,
+            "task": name,
+            "kind": tally.task.kind,
+            "product": product,
+            "n_places": len(places[name]),
+        }
+        results[name] = {**head, **tally.result(), "places": places[name], **about}
+        beside = name if name != run.task else ""
+        file = result_name(split, hidden, absent, fault_name=fault_name, task=beside)
+        write_json(Path(folder) / file, results[name])
+    return results
 
 
-def result_name(split: str, only: Sequence[str] = (), absent: str = "mean", *, fault_name: str = "") -> str:
-    """`evaluation-test.json`; with hidden sensors `evaluation-test-only-s2-l2a-mean.json`; and with faults
-    `evaluation-test-faults-missing_B02,B08@0.9.json`, where what a file's name cannot have is a `_`."""
+def _chosen(run: Run, task: str) -> dict[str, Task]:
+    """The tasks to score, the main one first.
+
+    Raises:
+        ConfigError: the run did not learn that one.
+    """
+    if not task:
+        return run.tasks
+    run.through(task)
+    return {task: run.tasks[task]}
+
+
+def _left_out(tasks: Mapping[str, Task], without: Sequence[str]) -> dict[str, list[int]]:
+    """By task, the indices of the classes that no score counts.
+
+    Raises:
+        ConfigError: none of the tasks has a class of that name.
+    """
+    known = list(dict.fromkeys(n for t in tasks.values() for n in t.legend.names))
+    for name in without:
+        if name not in known:
+            raise ConfigError(
+                f"no class `{name}`{did_you_mean(name, known)}", where="without", fix=f"use one of {listed(known, 30)}"
+            )
+    return {
+        task: sorted({*t.legend.unscored_indices, *(t.legend.names.index(n) for n in without if n in t.legend.names)})
+        for task, t in tasks.items()
+    }
+
+
+def _count(
+    run: Run,
+    scene: Scene,
+    tallies: Mapping[str, Tally],
+    progress: Progress,
+    *,
+    seen: Sequence[str],
+    faults: Faults | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """One pass over the scored places; gives what is said of each, by task."""
+    located = scene.dataset.located()
+    far = _distances(scene, located)
+    places: dict[str, list[dict[str, Any]]] = {name: [] for name in tallies}
+    done = 0
+    for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
+        batch = spoilt(hide(batch, run.contract, seen), run.contract, faults)
+        found = run.answers(batch)
+        for name, tally in tallies.items():
+            for b, score in enumerate(tally.count(batch, found[name])):
+                place = located[scene.scored[done + b]]
+                places[name].append(_place(batch.names[b], place, far[done + b], score))
+        done += len(batch)
+        if progress:
+            progress(done, len(scene.scored))
+    return places
+
+
+def result_name(
+    split: str, only: Sequence[str] = (), absent: str = "mean", *, fault_name: str = "", task: str = ""
+) -> str:
+    """`evaluation-test.json`; of a task beside the main one `evaluation-test-task-lpis-1.json`; with hidden sensors
+    `evaluation-test-only-s2-l2a-mean.json`; and with faults `evaluation-test-faults-missing_B02,B08@0.9.json`, where
+    what a file's name cannot have is a `_`."""
+    beside = f"-task-{_safe(task)}" if task else ""
     hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
     faulty = f"-faults-{_safe(fault_name)}" if fault_name else ""
-    return f"evaluation-{split}{hidden}{faulty}.json"
+    return f"evaluation-{split}{beside}{hidden}{faulty}.json"
 
 
 def _safe(name: str) -> str:
@@ -213,28 +328,6 @@ def spoilt(batch: Batch, contract: Contract, faults: Faults | None) -> Batch:
     return spoil(cubes(batch, contract), faults, FIXED, metres=metres)
 
 
-def _count(run: Run, batch: Batch, scorers: dict[str, Scorer], references: Sequence[Reference]) -> Tensor:
-    """Predict, and count the answers of the run and of the references; gives those of the run."""
-    import torch
-
-    label = batch.labels[run.task]
-    found = run.predict(batch)
-    scorers[""].add(label, found)
-    for r in references:
-        scorers[r.name].add(label, torch.from_numpy(np.array(r.predict(batch))))
-    return found
-
-
-def _alone(run: Run, batch: Batch, found: Tensor, index: int) -> float | None:
-    """The score of one place; None where it has none."""
-    from landweave.data.dataset import Task
-
-    scorer = Scorer(Task(run.kind, run.legend), scored=run.trained_classes)
-    scorer.add_place(batch.labels[run.task], found, index)
-    score = scorer.scores()[PLACE_SCORES[run.kind]]
-    return score if math.isfinite(score) else None
-
-
 def _place(name: str, place: Place, far: float | None, score: float | None) -> dict[str, Any]:
     return {
         "name": name,
@@ -246,14 +339,16 @@ def _place(name: str, place: Place, far: float | None, score: float | None) -> d
     }
 
 
-def _references(run: Run, scene: Scene) -> list[Reference]:
-    from landweave.data.dataset import Task
+def _with_references(
+    run: Run, scene: Scene, tasks: Mapping[str, Task]
+) -> Iterator[tuple[tuple[str, Task], list[Reference]]]:
+    """Each task with its references, all of which have learned from one pass over training places."""
     from landweave.run.references import references
 
     train = scene.batches(scene.train[:2000], batch_size=run.settings.train.batch_size)
-    kind = Task(run.kind, run.legend)
-    counts = run.config["class_counts"]
-    return references(scene.dataset, run.task, kind, run.contract, counts=counts, batches=train)
+    counts = {name: run.counts_of(name) for name in tasks}
+    found = references(scene.dataset, tasks, run.contract, counts=counts, batches=train)
+    yield from zip(tasks.items(), found.values(), strict=True)
 
 
 def _distances(scene: Scene, places: Sequence[Place]) -> list[float | None]:
@@ -273,85 +368,3 @@ def _distances(scene: Scene, places: Sequence[Place]) -> list[float | None]:
         else:
             out.append(round(6371.0 * float(tree.query(np.radians([[p.lat, p.lon]]))[0][0, 0]), 3))
     return out
-
-
-def _result(
-    run: Run,
-    split: str,
-    product: str,
-    scorers: dict[str, Scorer],
-    references: Sequence[Reference],
-    places: list[dict[str, Any]],
-) -> dict[str, Any]:
-    own = scorers[""]
-    scores = own.scores()
-    support = own.support()
-    counts = run.config["class_counts"]
-    trivial = scorers[references[0].name].scores()
-    return {
-        "split": split,
-        "task": run.task,
-        "kind": run.kind,
-        "product": product,
-        "classes": [
-            {"name": c.name, "color": c.color, "trained": counts[i] > 0, "support": support[i]}
-            for i, c in enumerate(run.legend.classes)
-        ],
-        "n_places": len(places),
-        "n": own.n,
-        "place_score": PLACE_SCORES[run.kind],
-        "scores": clean(scores),
-        "per_class": [clean(row) for row in own.per_class()],
-        "confusion": own.confusion(),
-        "references": {
-            r.name: {"scores": clean(scorers[r.name].scores()), "confusion": scorers[r.name].confusion()}
-            for r in references
-        },
-        "skill": clean(skills(scores, trivial)),
-        "places": places,
-    }
-
-
-def clean(row: dict[str, Any]) -> dict[str, Any]:
-    """NaN is not JSON: what is undefined becomes null."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-
-
-_STANDS = {"mean": "their mean feature", "zero": "zeros"}
-
-
-def table(result: dict[str, Any]) -> Iterator[str]:
-    """The result as lines for a terminal: averaged scores beside the references, then the classes."""
-    names = ["this run", *result["references"]]
-    columns = [result["scores"], *(r["scores"] for r in result["references"].values())]
-    wide = max(len(k) for k in result["scores"])
-    present = int(result["scores"]["n_present"])
-    what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
-    counts = f"{result['n_places']} places, {result['n']} labels, {present} classes present"
-    yield f"{what}, split {result['split']}: {counts}"
-    if result["only"]:
-        yield f"only {', '.join(result['only'])} seen; the others stand as {_STANDS[result['absent']]}"
-    if result["fault_name"]:
-        yield f"with faults: {result['fault_name']}"
-    yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
-    for key in (k for k in result["scores"] if k not in COUNTS):
-        cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
-        yield f"{key:<{wide}}  " + "  ".join(cells) + f"  {_number(result['skill'].get(key)):>7}"
-    unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
-    if unknown:
-        yield f"not scored, because no training label had them: {', '.join(unknown)}"
-    yield ""
-    rows = [r for r in result["per_class"] if r.get("support")]
-    if not rows:
-        return
-    keys = [k for k in rows[0] if k not in ("name", "support", "index")]
-    broad = max(len(r["name"][:40]) for r in rows)
-    yield f"{'class':<{broad}}  {'support':>9}  " + "  ".join(f"{k:>9}" for k in keys)
-    for r in rows:
-        yield f"{r['name'][:40]:<{broad}}  {r['support']:>9}  " + "  ".join(f"{_number(r[k]):>9}" for k in keys)
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -90,7 +90,12 @@ class Run:
 
     def trained_of(self, task: str) -> list[int]:
         """`trained_classes` of any of its tasks."""
-        return self.trained_classes if task == self.task else _some(self.config["tasks"][task]["class_counts"])
+        return _some(self.counts_of(task))
+
+    def counts_of(self, task: str) -> list[int]:
+        """How often each class of a task occurred among the training labels."""
+        of_task: dict[str, Any] = self.config if task == self.task else self.config["tasks"][task]
+        return [int(n) for n in of_task["class_counts"]]
 
     def through(self, task: str) -> Run | OneTask:
         """What a map needs, of any of its tasks; the main one by default.
@@ -122,6 +127,10 @@ class Run:
 
     def predict_tasks(self, batch: Batch) -> dict[str, Tensor]:
         """`predict` of every task, by name, the main one first, from one pass."""
+        return {name: found.cpu() for name, found in self.answers(batch).items()}
+
+    def answers(self, batch: Batch) -> dict[str, Tensor]:
+        """`predict_tasks` on the device of the model, for those who count there and move no map."""
         import torch
 
         from landweave.transforms import cubes
@@ -131,7 +140,7 @@ class Run:
         with torch.inference_mode():
             cube = cubes(batch.to(device), self.contract)
             found = self.settings.method.predict_tasks(self.model, cube, self.tasks)
-            return {n: _of_trained(p.float().cpu(), self.tasks[n], self.trained_of(n)) for n, p in found.items()}
+            return {n: _of_trained(p.float(), self.tasks[n], self.trained_of(n)) for n, p in found.items()}
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ def _of_trained(found: Tensor, task: Task, trained: Sequence[int]) -> Tensor:
     """Probabilities of the classes that training had; the others are 0."""
     import torch
 
-    mask = torch.zeros(len(task.legend))
+    mask = torch.zeros(len(task.legend), device=found.device)
     mask[list(trained)] = 1
     found = found * mask.reshape(1, -1, *(1,) * (found.ndim - 2))
     return found if task.kind == "multilabel" else found / found.sum(1, keepdim=True).clamp(min=1e-12)

@@ -6,7 +6,7 @@ does not beat the majority class has learned nothing at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,20 +47,20 @@ class Forest:
 
     def __post_init__(self) -> None:
         self.name = "random forest on pixel bands" if self.kind == "map" else "random forest on band statistics"
+        self._seen: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
 
-    def fit(self, batches: Iterable[Batch], *, seed: int = 0) -> bool:
-        """Learn from labelled training batches; False where nothing is labelled."""
+    def look(self, batch: Batch, rng: np.random.Generator) -> None:
+        """Keep the labelled rows of a training batch."""
+        self._seen.append(self._rows(batch, rng))
+
+    def grow(self, rng: np.random.Generator, *, seed: int = 0) -> bool:
+        """Learn from what was looked at; False where nothing is labelled."""
         from sklearn.ensemble import RandomForestClassifier
 
-        rng = np.random.default_rng(seed)
-        rows, truths = [], []
-        for batch in batches:
-            x, y = self._rows(batch, rng)
-            rows.append(x)
-            truths.append(y)
-        if not rows or not sum(len(y) for y in truths):
+        if not sum(len(y) for _, y in self._seen):
             return False
-        x, y = np.concatenate(rows), np.concatenate(truths)
+        x, y = (np.concatenate(part) for part in zip(*self._seen, strict=True))
+        self._seen = []
         if len(x) > MOST_ROWS:
             keep = rng.choice(len(x), MOST_ROWS, replace=False)
             x, y = x[keep], y[keep]
@@ -145,18 +145,25 @@ class Constant:
 
 def references(
     dataset: Dataset,
-    task: str,
-    kind: Task,
+    tasks: Mapping[str, Task],
     contract: Contract,
     *,
-    counts: Sequence[int],
+    counts: Mapping[str, Sequence[int]],
     batches: Iterable[Batch],
     seed: int = 0,
-) -> list[Reference]:
-    """The references of an experiment, learned from its own labelled training places."""
+) -> dict[str, list[Reference]]:
+    """The references of an experiment by task, learned from its own labelled training places, which are read once.
+
+    `counts` are those of the training labels, by task and class.
+    """
     places = sum(p.labelled and p.split == "train" for p in dataset.places)
-    found: list[Reference] = [Constant(counts, places, kind.kind, task)]
-    forest = Forest(contract, task, kind.kind, len(kind.legend))
-    if forest.fit(batches, seed=seed):
-        found.append(forest)
+    found: dict[str, list[Reference]] = {n: [Constant(counts[n], places, t.kind, n)] for n, t in tasks.items()}
+    forests = {n: Forest(contract, n, t.kind, len(t.legend)) for n, t in tasks.items()}
+    draws = {n: np.random.default_rng(seed) for n in tasks}
+    for batch in batches:
+        for name, forest in forests.items():
+            forest.look(batch, draws[name])
+    for name, forest in forests.items():
+        if forest.grow(draws[name], seed=seed):
+            found[name].append(forest)
     return found
