@@ -24,6 +24,7 @@ from landweave.transforms.faults import (
     Noise,
     Saturation,
     Shift,
+    Shuffle,
     Stripes,
     Swap,
     spoil,
@@ -55,10 +56,12 @@ SILENT: tuple[Fault, ...] = (
     Swap(),
     Shift(),
 )
+DATES = (Shuffle(),)
+"""Faults of dates, which leave masks and values alone."""
 ids = [f"{f.kind}{i}" for i, f in enumerate((*KNOWN, *SILENT))]
 
 
-@pytest.mark.parametrize("fault", [*KNOWN, *SILENT], ids=ids)
+@pytest.mark.parametrize("fault", [*KNOWN, *SILENT, *DATES], ids=[*ids, "shuffle"])
 def test_depends_on_key_and_place_only(fault: Fault) -> None:
     batch = cubes_of("abcdef", T=2, side=18)
     first, again = hit(batch, fault, key=(3, 1)), hit(batch, fault, key=(3, 1))
@@ -71,7 +74,7 @@ def test_depends_on_key_and_place_only(fault: Fault) -> None:
             same(image, again.images[name], i, i)
             same(image, turned.images[name], i, 5 - i)
         same(image, alone.images[name], 2, 0)
-    drawn = not isinstance(fault, Gain | Saturation) or getattr(fault, "spread", 0)
+    drawn = not isinstance(fault, Gain | Saturation | Shuffle) or getattr(fault, "spread", 0)
     whole = isinstance(fault, Missing) and fault.ratio.at(0) == 1
     if drawn and not whole:
         for other in ((3, 2), (4, 1), (3, 1, 0)):

@@ -10,7 +10,7 @@ import torch
 
 from landweave.errors import ConfigError
 from landweave.sensors import SENSORS
-from landweave.transforms.faults import DeadColumns, Gain, Noise, Saturation, Shift, Stripes, Swap
+from landweave.transforms.faults import DeadColumns, Gain, Noise, Saturation, Shift, Shuffle, Stripes, Swap
 from tests.transforms.fault_cubes import BANDS, DEM, S1, S2, cubes_of, hit, with_hole
 
 B08, B09, B11 = (BANDS[S2].index(b) for b in ("B08", "B09", "B11"))
@@ -236,3 +236,23 @@ def test_dead_columns_are_whole_native_columns() -> None:
     rows = hit(batch, DeadColumns(share=0.2, axis="rows")).images[S2].data == 0
     assert rows[:, 0, B08].all(2).any()
     assert not rows[:, 0, B08].all(1).any()
+
+
+def test_shuffled_dates_are_the_same_dates_of_other_images() -> None:
+    from dataclasses import replace
+
+    batch = cubes_of("abcd", T=6)
+    days = torch.arange(100, 106, dtype=torch.int32).expand(4, 6)
+    dates = torch.tensor([[True] * 6, [True] * 5 + [False], [True, False] * 3, [True] + [False] * 5])
+    images = {n: replace(im, days=days, dates_seen=dates) for n, im in batch.images.items()}
+    found = hit(replace(batch, images=images), Shuffle(sensor=S2))
+    moved = found.images[S2]
+    assert all(torch.equal(im.days, days) for n, im in found.images.items() if n != S2), "only the sensor that is named"
+    assert torch.equal(moved.days[~dates], days[~dates]), "a date that is not seen stays"
+    for b in range(4):
+        assert sorted(moved.days[b][dates[b]].tolist()) == days[b][dates[b]].tolist()
+    assert not torch.equal(moved.days[0], days[0])
+    again = [hit(replace(batch, images=images), Shuffle(), key=(0, e)).images[S2].days for e in (1, 1, 2)]
+    assert torch.equal(again[0], again[1])
+    assert not torch.equal(again[0], again[2]), "another order in each epoch"
+    assert torch.equal(moved.data[dates], images[S2].physical()[dates]), "no value changes"

@@ -12,8 +12,9 @@ from landweave.methods.contrast import Contrast
 from landweave.methods.reconstruct import Reconstruct
 from landweave.methods.segment import Segment
 from landweave.methods.supervised import Supervised
+from landweave.methods.uperfuse import UPerFuse
 
-Method = Annotated[Supervised | Segment | Contrast | Adapt | Reconstruct, Field(discriminator="kind")]
+Method = Annotated[Supervised | Segment | UPerFuse | Contrast | Adapt | Reconstruct, Field(discriminator="kind")]
 """Any method, told by `kind`."""
 
-__all__ = ["Adapt", "Contrast", "Method", "MethodConfig", "Reconstruct", "Segment", "Supervised"]
+__all__ = ["Adapt", "Contrast", "Method", "MethodConfig", "Reconstruct", "Segment", "Supervised", "UPerFuse"]

@@ -104,6 +104,16 @@ class MethodConfig(Config):
                     fix="name sensors of data.streams, or give one share for all",
                 )
 
+    def require_tasks(self, tasks: Mapping[str, Task]) -> None:
+        """Refuse labels that lack a class which the method names, as soon as the data are opened.
+
+        Args:
+            tasks: every label that is learned, by name, the main one first.
+
+        Raises:
+            ConfigError: with the nearest class that is there.
+        """
+
     @abc.abstractmethod
     def build(self, contract: Contract, task: Task) -> Model:
         """A model with random weights, drawn from torch's global generator.

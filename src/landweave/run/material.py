@@ -82,6 +82,8 @@ def gather(experiment: Experiment, folder: Path) -> Material:
         contract = contract_of(dataset, train, given=experiment.data.statistics)
         write_json(known, contract.to_json())
     kind = _with_those_beside(experiment, dataset, task)
+    if experiment.method.learns_labels:
+        experiment.method.require_tasks(kind.named(task))
     for name in kind.named(task) or ("",):
         _require_labels(experiment, dataset, name, train)
     return Material(

@@ -30,6 +30,7 @@ from landweave.transforms.faults.settings import (
     Noise,
     Saturation,
     Shift,
+    Shuffle,
     Stripes,
     Swap,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Ratio",
     "Saturation",
     "Shift",
+    "Shuffle",
     "SizeSchedule",
     "Staircase",
     "Stripes",

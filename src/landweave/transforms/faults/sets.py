@@ -65,7 +65,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "dead": {"kind": "missing", "known": False},
     "gaps": {"kind": "stripes", "gap": True, "known": True},
 }
-_WORDS = (*_SEVERITY, "swap", "absent", "gain", "offset")
+_WORDS = (*_SEVERITY, "swap", "shuffle", "absent", "gain", "offset")
 _HOW = "for example missing:B02,B08@0.9, petcu2024-names/B2-B4-B8-B11@0.9, gain:B08*1.3, offset+1000, or a YAML file"
 
 

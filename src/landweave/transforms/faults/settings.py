@@ -277,8 +277,24 @@ class Shift(Target):
     pixels: float = Field(0.5, gt=0, le=16, description="distance in pixels of the cube, of which parts count too")
 
 
+class Shuffle(Target):
+    """The images of a series under one another's dates: what a network learns from their order is gone.
+
+    Which image stands under which of the seen dates is drawn for each place and sensor. Sensors of one date stay.
+    """
+
+    kind: Literal["shuffle"] = "shuffle"
+
+    @field_validator("bands")
+    @classmethod
+    def _no_bands(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if bands:
+            raise ValueError("all bands of an image have one date; name a sensor, or none")
+        return bands
+
+
 Fault = Annotated[
-    Missing | Stripes | DeadColumns | Saturation | Noise | Gain | Swap | Shift | Holes | Absent,
+    Missing | Stripes | DeadColumns | Saturation | Noise | Gain | Swap | Shift | Shuffle | Holes | Absent,
     Field(discriminator="kind"),
 ]
 """Any fault, told by `kind`."""

@@ -28,6 +28,7 @@ from landweave.transforms.faults.settings import (
     Noise,
     Saturation,
     Shift,
+    Shuffle,
     Stripes,
     Swap,
 )
@@ -141,6 +142,8 @@ def _strike(cube: Cube, fault: Fault, hits: Hits, draws: Draws) -> Image:
             return cube.valued(values.swapped(cube, hits, draws))
         case Shift():
             return cube.valued(values.shifted(cube, hits, fault, draws))
+        case Shuffle():
+            return _shuffled(cube, hits, draws)
         case Absent():
             raise AssertionError("a sensor is made absent beside the others")
 
@@ -203,6 +206,15 @@ def _stripes(cube: Cube, fault: Stripes, hits: Hits, draws: Draws) -> Image:
     for (b, band), (_, one) in drawn.items():
         factor[b, 0, cube.image.bands.index(band)] = one
     return cube.valued(values.times(cube.row, cube.image.data, torch.from_numpy(factor).to(cube.image.data.device)))
+
+
+def _shuffled(cube: Cube, hits: Hits, draws: Draws) -> Image:
+    days = cube.image.days.clone()
+    for b in hits:
+        seen = cube.image.dates_seen[b].nonzero().flatten().tolist()
+        order = draws.rng(cube.places[b], cube.name).permutation(len(seen))
+        days[b, seen] = cube.image.days[b, [seen[i] for i in order]]
+    return replace(cube.image, days=days)
 
 
 def _without(
