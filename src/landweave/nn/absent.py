@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,3 +66,33 @@ def mean_of_seen(features: Sequence[Tensor], seen: Sequence[Bool[Tensor, " B"]])
     total = torch.stack([filled(f, s, None) for f, s in zip(features, seen, strict=True)]).sum(0)
     count = torch.stack(list(seen)).sum(0).clamp(min=1)
     return total / over(count, total)
+
+
+def at_seen(
+    module: nn.Module,
+    run: Callable[[list[Tensor]], list[Tensor]],
+    inputs: Sequence[Tensor],
+    seen: Bool[Tensor, " B"],
+) -> list[Tensor]:
+    """Run a module at the places that are seen, so that the others reach no statistic of it; 0 at those.
+
+    Where no place is seen the weights stay in the graph all the same, as several processes must agree on what has a
+    gradient, and no statistic moves.
+
+    Args:
+        module: what `run` runs.
+        run: from the inputs of some places to the outputs.
+        inputs: each with a leading B.
+        seen: at which places to run.
+    """
+    at = seen.nonzero().flatten()
+    if len(at) == len(seen):
+        return run(list(inputs))
+    if len(at):
+        some = run([x[at] for x in inputs])
+        return [f.new_zeros(len(seen), *f.shape[1:]).index_copy(0, at, f) for f in some]
+    training = module.training
+    module.eval()
+    some = run([torch.zeros_like(x[:1]) if x.is_floating_point() else x[:1] for x in inputs])
+    module.train(training)
+    return [(0 * f).expand(len(seen), *f.shape[1:]) for f in some]

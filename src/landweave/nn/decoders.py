@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landweave.errors import ConfigError
-from landweave.nn.config import Decoder, DeepLab, UNet
+from landweave.nn.config import Decoder, DeepLab, DeepLabV3, SegFormer, UNet, UPerNetFlair
+from landweave.nn.decoders_flair import UPerNetFlairDecoder
 from landweave.nn.encoders import DEPTH, resize
+from landweave.nn.norms import only_ours
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -33,32 +35,63 @@ class MapHead(nn.Module):
     def __init__(self, settings: Decoder, *, channels: Sequence[int], classes: int) -> None:
         super().__init__()
         self.stages = stages_of(settings)
-        if isinstance(settings, UNet):
-            from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-
-            self.decoder = UnetDecoder([0, *channels], settings.channels, n_blocks=DEPTH)
-            self.last = nn.Conv2d(settings.channels[-1], classes, 3, padding=1)
-        elif isinstance(settings, DeepLab):
-            self.decoder = DeepLabDecoder(settings, low=channels[LOW], high=channels[-1])
-            self.last = nn.Conv2d(settings.channels, classes, 1)
-        else:
-            from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
-
-            self.decoder = UPerNetDecoder([0, *channels], DEPTH, settings.channels)
-            _group_norm(self.decoder.psp)
-            self.last = nn.Conv2d(settings.channels, classes, 1)
+        self.corners = isinstance(settings, UPerNetFlair)
+        """Whether logits are enlarged with their corners on those of the image, as published."""
+        self.decoder, width = _decoder(settings, channels)
+        side = 3 if isinstance(settings, UNet) else 1
+        self.last = nn.Conv2d(width, classes, side, padding=side // 2)
 
     def forward(self, maps: Sequence[Float[Tensor, "B D H W"]], size: tuple[int, int]) -> Float[Tensor, "B K H2 W2"]:
         """Logits, float32, of `size`: that of the image that the pyramid was made of."""
+        if self.corners:
+            found = self.last(self.decoder(maps)).float()
+            return F.interpolate(found, size=size, mode="bilinear", align_corners=True)
         empty = maps[-1].new_zeros(len(maps[-1]), 0, *size)
         return resize(self.last(self.decoder([empty, *maps])).float(), size)
 
 
 def stages_of(settings: Decoder) -> tuple[int, ...]:
-    """Which stages of a pyramid the decoder reads; UPerNet leaves out the finest, DeepLab reads two."""
-    if isinstance(settings, DeepLab):
-        return (LOW, DEPTH - 1)
-    return tuple(range(DEPTH)) if isinstance(settings, UNet) else tuple(range(1, DEPTH))
+    """Which stages of a pyramid the decoder reads; DeepLab reads two, DeepLabV3 one, `upernet` not the finest."""
+    match settings:
+        case DeepLab():
+            return (LOW, DEPTH - 1)
+        case DeepLabV3():
+            return (DEPTH - 1,)
+        case UNet() | SegFormer() | UPerNetFlair():
+            return tuple(range(DEPTH))
+    return tuple(range(1, DEPTH))
+
+
+def _decoder(settings: Decoder, channels: Sequence[int]) -> tuple[nn.Module, int]:
+    """The decoder, and the channels of what it gives. Of segmentation-models-pytorch where not said otherwise."""
+    match settings:
+        case UNet():
+            from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+
+            return UnetDecoder([0, *channels], settings.channels, n_blocks=DEPTH), settings.channels[-1]
+        case DeepLab():
+            return DeepLabDecoder(settings, low=channels[LOW], high=channels[-1]), settings.channels
+        case UPerNetFlair():  # ours
+            return UPerNetFlairDecoder(settings, channels=channels), settings.channels
+        case SegFormer():
+            from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
+
+            decoder = SegformerDecoder([0, *channels], DEPTH, settings.channels)
+            only_ours(decoder)
+            return decoder, settings.channels
+        case DeepLabV3():
+            from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
+
+            wide = settings.channels
+            decoder = DeepLabV3Decoder(channels[-1], wide, settings.dilations, False, settings.dropout)
+            _group_norm(decoder.aspp.convs[-1])
+            only_ours(decoder)
+            return decoder, wide
+    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+
+    decoder = UPerNetDecoder([0, *channels], DEPTH, settings.channels)
+    _group_norm(decoder.psp)
+    return decoder, settings.channels
 
 
 class DeepLabDecoder(nn.Module):

@@ -48,6 +48,10 @@ class Outputs:
     `embeddings` are by projection head, then by sensor; `maps` are the last feature maps that the features are
     pooled from, date-averaged as these are. Each is empty unless the model was made to give it, and 0 at the places
     where the sensor is not seen.
+
+    `by_task` are the logits of every task of a model of several, the first of them `logits`; `auxiliary` are those of
+    the branches that see one sensor alone, by sensor and task, on a grid of the sensor's own: 0 where it is not seen,
+    which `seen` says and a loss should leave out.
     """
 
     logits: Float[Tensor, "B K *HW"]
@@ -55,6 +59,8 @@ class Outputs:
     seen: dict[str, Bool[Tensor, " B"]]
     embeddings: dict[str, dict[str, Float[Tensor, "B P"]]] = field(default_factory=dict)
     maps: dict[str, Float[Tensor, "B C h w"]] = field(default_factory=dict)
+    by_task: dict[str, Float[Tensor, "B K H W"]] = field(default_factory=dict)
+    auxiliary: dict[str, dict[str, Float[Tensor, "B K h w"]]] = field(default_factory=dict)
 
 
 class Part(NamedTuple):
@@ -107,7 +113,16 @@ class Model(nn.Module, abc.ABC):
     teacher: Frozen | None = None
     """Who shows a student what to give; of methods that have one, in training only."""
 
-    def __init__(self, contract: Contract, encoder: Encoder, fusion: Fusion, *, form: Form) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        encoder: Encoder,
+        fusion: Fusion,
+        *,
+        form: Form,
+        others: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        """Build a backbone for each sensor; those of `others`, by sensor, are there already."""
         super().__init__()
         self.contract = contract
         self.sensors = tuple(sorted(contract.streams))
@@ -119,8 +134,14 @@ class Model(nn.Module, abc.ABC):
             bands, sizes = {EARLY: sum(bands.values())}, {EARLY: sizes[self.largest]}
         self.frozen = False
         """Whether the encoders are held as they are."""
+        made = others or {}
         self.encoders = nn.ModuleDict(
-            {n: StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form, levels=self._levels(n)) for n in bands}
+            {
+                n: made[n]
+                if n in made
+                else StreamEncoder(encoder, bands=bands[n], size=sizes[n], form=form, levels=self._levels(n))
+                for n in bands
+            }
         )
 
     def _levels(self, name: str) -> Levels:
@@ -129,7 +150,7 @@ class Model(nn.Module, abc.ABC):
 
     @property
     def by_name(self) -> dict[str, StreamEncoder]:
-        """The encoders by sensor (`early` for early fusion)."""
+        """The backbones by sensor (`early` for early fusion)."""
         return {n: e for n, e in self.encoders.items() if isinstance(e, StreamEncoder)}
 
     @abc.abstractmethod
@@ -204,10 +225,17 @@ class Model(nn.Module, abc.ABC):
             ContractError: a sensor of this model is lacking, or has another number of bands.
             RunError: the weights are of another backbone.
         """
-        load_each(self.by_name, state, where)
+        load_each(dict(self.encoders.items()), state, where)
 
     def _images(self, batch: Batch) -> dict[str, Image]:
         """The normalised image that each encoder reads."""
+        self._require(batch)
+        with torch.autocast(batch.images[self.sensors[0]].data.device.type, enabled=False):
+            images = normalise(batch, self.contract).images
+            return {EARLY: stack_sensors(images, finest(images))} if self.early else images
+
+    def _require(self, batch: Batch) -> None:
+        """Refuse a batch that lacks a sensor of the contract."""
         lacking = [n for n in self.sensors if n not in batch.images]
         if lacking:
             raise ContractError(
@@ -215,9 +243,6 @@ class Model(nn.Module, abc.ABC):
                 where="model",
                 fix="pass the batch through landweave.transforms.cubes(batch, contract)",
             )
-        with torch.autocast(batch.images[self.sensors[0]].data.device.type, enabled=False):
-            images = normalise(batch, self.contract).images
-            return {EARLY: stack_sensors(images, finest(images))} if self.early else images
 
 
 def finest(images: Mapping[str, Image]) -> str:
