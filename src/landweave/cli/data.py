@@ -82,7 +82,9 @@ def _shares(text: str) -> tuple[float, float, float]:
 
 
 def synth(
-    layout: Annotated[str, typer.Argument(help="bigearthnet-v2, eurosat, eurosat-rgb, sen12ms, dfc2020 or table.")],
+    layout: Annotated[
+        str, typer.Argument(help="bigearthnet-v2, eurosat, eurosat-rgb, sen12ms, dfc2020, flair-hub or table.")
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     places: Annotated[int, typer.Option(help="How many places.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the world.")] = 0,

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from landweave.errors import ConfigError, did_you_mean
 
-Layout = Literal["bigearthnet-v2", "eurosat", "eurosat-rgb", "sen12ms", "dfc2020", "table"]
+Layout = Literal["bigearthnet-v2", "eurosat", "eurosat-rgb", "sen12ms", "dfc2020", "flair-hub", "table"]
 Null = Literal["s1", "dates", "labels"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 _SIZED = ("sen12ms", "dfc2020", "table")
@@ -61,6 +61,10 @@ def write(
         from landweave.data.synth.write_eurosat import write_eurosat
 
         write_eurosat(folder, world, places=places, rgb=layout == "eurosat-rgb", progress=progress)
+    elif layout == "flair-hub":
+        from landweave.data.synth.write_flairhub import write_flairhub
+
+        write_flairhub(folder, seed, places=places, null=world.null, progress=progress)
     elif layout == "table":
         from landweave.data.synth.write_table import SIZE, write_table
 
@@ -84,7 +88,7 @@ def _refuse(layout: str, folder: Path, places: int, size: int | None) -> None:
     if places < 1:
         raise ConfigError(f"{places} places", where="--places", fix="ask for at least one")
     if size is not None and layout not in _SIZED:
-        fixed = {"bigearthnet-v2": 120}.get(layout, 64)
+        fixed = {"bigearthnet-v2": 120, "flair-hub": 512}.get(layout, 64)
         raise ConfigError(f"places of {layout} always have {fixed} pixels", where="--size", fix="leave --size out")
     if size is not None and (size < 16 or size > 1024 or size % 2):
         raise ConfigError(f"size {size}", where="--size", fix="an even number from 16 to 1024")
