@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from landweave.data.coarse import coarser, coarser_label
 from landweave.data.dataset import Chosen
+from landweave.data.store import Pack
 from landweave.errors import ConfigError
 from landweave.grid import Grid
 from landweave.legends import Legend
@@ -80,5 +82,5 @@ def test_each_sensor_has_pixels_of_its_own() -> None:
     assert sample.images["s2-l2a@10"].data.shape[-2:] == (4, 4)
     assert torch.equal(sample.images["s1-rtc-gamma0"].data, plain.images["s1-rtc-gamma0"].data)
     assert sample.labels["cover"].values.shape == (8, 8)
-    with pytest.raises(ConfigError, match=r"(?s)no sensor `s2-l2b`.*s2-l2a"):
-        Chosen(base, coarsen={"s2-l2b": 4})
+    with pytest.raises(ValidationError, match=r"`s2-l2b` is not a sensor, did you mean `s2-l2a`"):
+        Pack(path="store", coarsen={"s2-l2b": 4})

@@ -131,8 +131,6 @@ class Chosen(Dataset):
         names = [c.sensor for c in self.choices]
         if names:
             require_streams(self.base.streams, names, where=self.base.where)
-        if isinstance(self.coarsen, Mapping):
-            self._require_there([n for n in self.coarsen if n != LABELS])
         wanted = {c.sensor: c.bands for c in self.choices}
         self.streams = [s for s in self.base.streams if not names or _may_hold(s, wanted)]
         self.places = [
@@ -152,17 +150,6 @@ class Chosen(Dataset):
     def look(self, index: int) -> None:
         """As the base."""
         self.base.look(index)
-
-    def _require_there(self, names: Sequence[str]) -> None:
-        """Refuse to coarsen a sensor that the data have not; one that is only not chosen does no harm."""
-        there = list(dict.fromkeys(s.partition("@")[0] for s in self.base.streams))
-        for name in names:
-            if name not in there:
-                raise ConfigError(
-                    f"no sensor `{name}`{did_you_mean(name, [*there, LABELS])}",
-                    where="data.coarsen",
-                    fix=f"use {listed(there)}, or {LABELS} for label maps",
-                )
 
     def _resized(self, sample: Sample) -> Sample:
         """Blocks of pixels as one, then each pixel as several; label maps are never made finer."""
@@ -247,6 +234,16 @@ class DataConfig(Config):
         description="mean and deviation of a sensor's bands, by name and in its unit, in place of measured ones: "
         "{aerial: {R: [105.66, 52.23], ...}}",
     )
+
+    @field_validator("coarsen")
+    @classmethod
+    def _known_sensors(cls, given: int | Mapping[str, int]) -> int | Mapping[str, int]:
+        """Sensors by their names; one that the data lack does no harm."""
+        known = [*SENSORS, LABELS]
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in known:
+                raise ValueError(f"`{name}` is not a sensor{did_you_mean(name, known)}, nor `{LABELS}`")
+        return given
 
     @field_validator("statistics")
     @classmethod
