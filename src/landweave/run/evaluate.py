@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from landweave.config import override, parse
-from landweave.data.dataset import SET_ASIDE, SPLITS, Dataset, Place, Split, Task
+from landweave.data.dataset import SET_ASIDE, SPLITS, DataConfig, Dataset, Place, Split, Task
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics.boundary import Tolerance
@@ -70,7 +70,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
         there = dataset.tasks.get(task if name == run.task else name)
         given = there.legend.names if there else ()
         if given != mine.legend.names:
-            raise _other_legend(run, dataset, name, given)
+            raise _other_legend(run, settings.data, dataset.where, name, given)
     which: Split = split
     if split == SET_ASIDE and not any(p.split == SET_ASIDE for p in dataset.places):
         raise DataError(
@@ -81,17 +81,15 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
 
 
-def _other_legend(run: Run, dataset: Dataset, task: str, given: Sequence[str]) -> ConfigError:
+def _other_legend(run: Run, data: DataConfig, where: str, task: str, given: Sequence[str]) -> ConfigError:
     names = run.tasks[task].legend.names
     has = f"has the classes {', '.join(given[:6])} ..." if given else "is not in these data"
-    hint = ""
-    if hasattr(run.settings.data, "classes"):
-        hint = " (data.classes=10 for SEN12MS's simplified scheme)"
-    elif hasattr(run.settings.data, "legend"):
-        hint = f" (data.legend={run.settings.data.legend})"
+    hint = " (data.classes=10 for SEN12MS's simplified scheme)" if hasattr(data, "classes") else ""
+    if mine := getattr(run.settings.data, "legend", "") if hasattr(data, "legend") else "":
+        hint = f" (data.legend={mine})"
     return ConfigError(
         f"task `{task}` {has}, the run was trained on {', '.join(names[:6])} ...",
-        where=dataset.where,
+        where=where,
         fix=f"give the data with the legend that the run was trained with{hint}",
     )
 
