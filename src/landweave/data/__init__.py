@@ -10,12 +10,13 @@ from landweave.data.bigearthnet import BigEarthNetV2
 from landweave.data.dataset import Chosen, DataConfig, Dataset, Place, Task
 from landweave.data.dfc2020 import DFC2020
 from landweave.data.eurosat import EuroSAT
+from landweave.data.flairhub import FlairHub
 from landweave.data.sen12ms import SEN12MS
 from landweave.data.store import Pack
 from landweave.data.table import Table
 
 Data = Annotated[
-    Table | Pack | EuroSAT | BigEarthNetV2 | SEN12MS | DFC2020,
+    Table | Pack | EuroSAT | BigEarthNetV2 | SEN12MS | DFC2020 | FlairHub,
     Field(discriminator="kind"),
 ]
 
@@ -28,6 +29,7 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "EuroSAT",
+    "FlairHub",
     "Pack",
     "Place",
     "Table",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from landweave.data.bigearthnet import FOLDERS
 from landweave.data.eurosat import INNER
+from landweave.data.flairhub_index import is_domain
 from landweave.data.sen12ms import SEASONS
 from landweave.legends import EUROSAT
 
@@ -40,4 +41,6 @@ def _kind(folder: Path) -> str:
         return "eurosat"
     if any(re.fullmatch("ROIs0000_(validation|test)", p.name) for p in folder.iterdir()):
         return "dfc2020"
+    if any(is_domain(p.name) for p in folder.iterdir()):
+        return "flair-hub"
     return "sen12ms" if has(*SEASONS) else ""

@@ -1,0 +1,130 @@
+"""CSVs of FLAIR-HUB's official form: one row a patch, a column a kind of file, separated by commas or semicolons.
+
+The archive hands out three (`FLAIR-HUB_TOY-DATASET_TRAIN.csv`, `..._VALID.csv`, `..._TEST.csv`); any of them stands
+for all three.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from landweave.data.dataset import Split
+from landweave.data.flairhub_index import FOLDERS, Patches, of_cells
+from landweave.errors import DataError, MissingDataError, did_you_mean, listed
+
+NAME, SPLIT = "patch_id", "split"
+_SIDE = re.compile(r"(?<![A-Za-z])(TRAIN|VALIDATION|VALID|VAL|TEST)(?![A-Za-z])", re.IGNORECASE)
+WORDS: dict[str, Split] = {
+    "train": "train",
+    "valid": "validation",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+    "none": "",
+    "": "",
+}
+"""What the archive's words for splits mean."""
+
+
+def sides(path: Path) -> dict[Path, str]:
+    """The CSVs that belong together, and the split that each one's name tells ("" if none).
+
+    `path` is one CSV, or a folder of them.
+
+    Raises:
+        MissingDataError: no such file, or no CSV of a split in the folder.
+    """
+    if path.is_dir():
+        found = {p: side for p in sorted(path.glob("*.csv")) if (side := _side(p)) is not None}
+        if not found:
+            raise MissingDataError(
+                "no CSV with TRAIN, VALID or TEST in its name", where=path, fix="set data.path to the CSV itself"
+            )
+        return found
+    if not path.is_file():
+        raise MissingDataError("no such file", where=path, fix="set data.path to a folder or a CSV of FLAIR-HUB")
+    if _side(path) is None:
+        return {path: ""}
+    stem = _SIDE.sub("*", path.name)
+    return {p: side for p in sorted(path.parent.glob("*.csv")) if (side := _side(p)) and _SIDE.sub("*", p.name) == stem}
+
+
+def _side(path: Path) -> str | None:
+    found = _SIDE.findall(path.stem)
+    return WORDS[found[-1].lower()] if found else None
+
+
+def read_csvs(path: Path, *, root: str = "") -> Patches:
+    """Read one CSV or the three that belong together.
+
+    Raises:
+        MissingDataError: no such CSV, or none of the folders that its paths name.
+        DataError: a wrong column, a row of another length, a patch that stands twice, a path that is not its patch's.
+    """
+    names: list[str] = []
+    lines: list[str] = []
+    splits: list[str] = []
+    columns: dict[str, list[str]] = {}
+    files = sides(path)
+    for file, side in files.items():
+        head, rows = _rows(file)
+        for part in (c for c in head if c in FOLDERS):
+            columns.setdefault(part, [""] * len(names))
+        for number, cells in rows:
+            row = dict(zip(head, (c.strip() for c in cells), strict=True))
+            names.append(row[NAME])
+            lines.append(f"{file}:{number}")
+            splits.append(_split(row[SPLIT], lines[-1]) if SPLIT in row else side)
+            for part, column in columns.items():
+                column.append(row.get(part, ""))
+    _once(names, lines)
+    return of_cells(names, columns, lines, splits, beside=next(iter(files)).parent, root=root)
+
+
+def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and numbered rows; what separates the cells is what the header has more of."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"not a CSV file: {error}", where=file) from None
+    first = text.partition("\n")[0]
+    table = list(csv.reader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ","))
+    if not table:
+        raise DataError("the file is empty", where=file)
+    head = [c.strip() for c in table[0]]
+    _check_head(head, file)
+    body = [(n, row) for n, row in enumerate(table[1:], 2) if any(row)]
+    if not body:
+        raise DataError("no row below the header", where=file)
+    for number, row in body:
+        if len(row) != len(head):
+            raise DataError(f"{len(row)} cells under {len(head)} columns", where=f"{file}:{number}")
+    return head, body
+
+
+def _check_head(head: list[str], file: Path) -> None:
+    known = (NAME, SPLIT, *FOLDERS)
+    wrong = [c for c in head if c not in known]
+    if NAME not in head or wrong:
+        what = f"unknown column `{wrong[0]}`{did_you_mean(wrong[0], known)}" if wrong else f"no column {NAME}"
+        raise DataError(what, where=file, fix=f"columns are {listed(known, 20)}; {NAME} and one image are needed")
+    if twice := sorted({c for c in head if head.count(c) > 1}):
+        raise DataError(f"column `{twice[0]}` stands twice", where=file)
+
+
+def _split(word: str, where: str) -> str:
+    if word.lower() not in WORDS:
+        raise DataError(f"split `{word}`, not one of {listed(list(WORDS)[:-1])}", where=where)
+    return WORDS[word.lower()]
+
+
+def _once(names: list[str], lines: list[str]) -> None:
+    first: dict[str, str] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in first:
+            raise DataError(
+                f"patch `{name}` stands in {Path(first[name]).name} too", where=line, fix="take one of the rows out"
+            )
+        first[name] = line
