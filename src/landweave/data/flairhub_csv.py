@@ -10,7 +10,7 @@ import csv
 import re
 from pathlib import Path
 
-from landweave.data.dataset import Split
+from landweave.data.dataset import SPLITS, Split
 from landweave.data.flairhub_index import FOLDERS, Patches, of_cells
 from landweave.errors import DataError, MissingDataError, did_you_mean, listed
 
@@ -37,21 +37,22 @@ def sides(path: Path) -> dict[Path, str]:
         MissingDataError: no such file, or no CSV of a split in the folder.
     """
     if path.is_dir():
-        found = {p: side for p in sorted(path.glob("*.csv")) if (side := _side(p)) is not None}
+        found = [p for p in path.glob("*.csv") if _side(p) is not None]
         if not found:
             raise MissingDataError(
                 "no CSV with TRAIN, VALID or TEST in its name", where=path, fix="set data.path to the CSV itself"
             )
-        return found
-    if not path.is_file():
+    elif not path.is_file():
         raise MissingDataError("no such file", where=path, fix="set data.path to a folder or a CSV of FLAIR-HUB")
-    if _side(path) is None:
+    elif _side(path) is None:
         return {path: ""}
-    stem = _SIDE.sub("*", path.name)
-    return {p: side for p in sorted(path.parent.glob("*.csv")) if (side := _side(p)) and _SIDE.sub("*", p.name) == stem}
+    else:
+        stem = _SIDE.sub("*", path.name)
+        found = [p for p in path.parent.glob("*.csv") if _side(p) is not None and _SIDE.sub("*", p.name) == stem]
+    return {p: _side(p) or "" for p in sorted(found, key=lambda p: (SPLITS.index(_side(p) or "train"), p))}
 
 
-def _side(path: Path) -> str | None:
+def _side(path: Path) -> Split | None:
     found = _SIDE.findall(path.stem)
     return WORDS[found[-1].lower()] if found else None
 
