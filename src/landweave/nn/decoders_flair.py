@@ -63,7 +63,7 @@ class UPerNetFlairDecoder(nn.Module):
         pools = [
             resize(conv(F.adaptive_avg_pool2d(deep, n)), size) for n, conv in zip(POOLED, self.pooled, strict=True)
         ]
-        found = [self.coarsest(torch.cat([*pools, deep], 1))]
+        found = [self.coarsest(torch.cat([deep, *pools], 1))]
         steps = iter(self.steps)
         for stage in reversed(range(len(maps) - 1)):
             here = maps[stage]

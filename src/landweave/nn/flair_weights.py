@@ -11,13 +11,14 @@
 Bands go by name: the released aerial and SPOT networks read near infrared, red, green. Sensors are side by side in
 another order here, so the columns of the fusion are put in ours. What the file has and a model does not ask for
 (auxiliary branches, the logits of series that only these read, the last step of the pyramid, which nothing reads) is
-left there; what the model asks for and the file lacks is refused, but for parts that FLAIR-HUB has not.
+left there, and said; what the model asks for and the file lacks is refused, but for parts that FLAIR-HUB has not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,36 +26,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from landweave.errors import ContractError, RunError, listed
+from landweave.contract import Contract
+from landweave.data.flairhub_index import COSIA, LPIS, PARTS
+from landweave.errors import ConfigError, ContractError, RunError, listed
+from landweave.legends import COSIA_19, Legend
+from landweave.nn.config import UTAE, Decoder, Fusion, Series, Stages, UPerNetFlair
 from landweave.nn.stages import MEETS, paired
 
 if TYPE_CHECKING:
     from landweave.nn.uperfuse import UPerFuseModel
 
-SENSORS = {
-    "AERIAL_RGBI": "aerial",
-    "AERIAL-RLT_PAN": "aerial-pan",
-    "DEM_ELEV": "dsm-dtm",
-    "SPOT_RGBI": "spot",
-    "SENTINEL2_TS": "s2-l2a",
-    "SENTINEL1-ASC_TS": "s1-grd-sigma0-asc-linear",
-    "SENTINEL1-DESC_TS": "s1-grd-sigma0-desc-linear",
-}
+SENSORS = {part: row.stream for part, row in PARTS.items()}
 """Our names of the official sensors, in the order in which their maps stand side by side in the fusion."""
-BANDS = {
+BANDS = {row.stream: row.bands for row in PARTS.values()} | {
     "aerial": ("N", "R", "G"),
-    "aerial-pan": ("PAN",),
-    "dsm-dtm": ("DSM", "HEIGHT"),
     "spot": ("N", "R", "G"),
-    "s2-l2a": ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
-    "s1-grd-sigma0-asc-linear": ("VV", "VH"),
-    "s1-grd-sigma0-desc-linear": ("VV", "VH"),
+    "dsm-dtm": ("DSM", "HEIGHT"),
 }
 """The bands that the released networks read, in their order."""
-TASKS = {"AERIAL_LABEL-COSIA": ("cosia",), "ALL_LABEL-LPIS": ("lpis-1", "lpis-2", "lpis-3")}
 SUFFIXES = (".safetensors", ".ckpt", ".pth")
+PREFIX = "model."
+BESIDE = "criterion."
+"""What leads the class weights of the loss, which released files hold too."""
+BUFFERS = ("relative_position_index", "attn_mask", "num_batches_tracked")
+"""Ends of names that stand for no weight."""
 
-UTAE = (
+FIRST = ("patch_embed.proj.weight", "first.0.weight")
+"""The layers that read the bands."""
+UNREAD = ("decoder.steps.3.", "decoder.steps.4.")
+"""Steps of the pyramid above the stages that a Swin has: made by the official code, and read by nothing."""
+ABOVE = ("answers.", "branches.", "decoders.")
+"""Parts that may start anew in whole or in part, as another number of classes changes them."""
+OURS = ("fuse.learned.", "fuse.means.", "means.", "merge.", "told.")
+"""Parts that FLAIR-HUB has not."""
+
+U_TAE = (
     (r"in_conv\.conv\.conv\.", "first."),
     (r"down_blocks\.(\d+)\.down\.conv\.", r"down.\1.step."),
     (r"down_blocks\.(\d+)\.conv1\.conv\.", r"down.\1.one."),
@@ -89,3 +95,265 @@ def renamed(key: str, names: Iterable[tuple[str, str]]) -> str:
         if found:
             return new
     return key
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a task of a model is in the released files: which label, of how many classes, and which of them it keeps.
+
+    A label that FLAIR-HUB has not is an empty string: its decoder begins as the first one of the file, but for the last
+    layer.
+    """
+
+    label: str = ""
+    classes: int = 0
+    kept: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, legend: Legend) -> Head:
+        """Of a legend: `cosia-15` keeps 15 of the 19 classes of COSIA."""
+        kept = tuple(c.value for c in legend.classes)
+        if legend.name.startswith("cosia-"):
+            return cls(COSIA, len(COSIA_19), kept)
+        return cls(LPIS, len(legend), kept) if legend.name.startswith("lpis-") else cls()
+
+
+def require_fit(contract: Contract, series: Series, fusion: Fusion, decoder: Decoder, *, file: Path) -> None:
+    """Refuse, before any weight is read, a network or data that released weights cannot serve.
+
+    Raises:
+        RunError: no such file.
+        ContractError: sensors or bands that the released networks do not read.
+        ConfigError: another fusion, decoder or reading of series than theirs.
+    """
+    if not file.is_file():
+        raise RunError("no such file", where=file, fix="give start=FILE.safetensors of FLAIR-HUB, or a run folder")
+    for name, row in contract.streams.items():
+        if name not in BANDS:
+            raise ContractError(
+                f"FLAIR-HUB has no weights for {name}", where=file, fix=f"choose of {listed(list(BANDS), 10)}"
+            )
+        if set(row.bands) != set(BANDS[name]):
+            raise ContractError(
+                f"the released weights read {listed(BANDS[name], 10)} of {name}, the data have {listed(row.bands, 10)}",
+                where=file,
+                fix=f"data.streams=[{name}:{'+'.join(BANDS[name])}, ...]",
+            )
+    several = len(contract.streams) > 1
+    if several and any(not row.series for row in contract.streams.values()) and not isinstance(fusion, Stages):
+        raise _other(f"fuse by stage, not {fusion.kind}", "method.fusion.kind=stages")
+    if any(not row.series for row in contract.streams.values()) and not isinstance(decoder, UPerNetFlair):
+        raise _other(f"have the decoder upernet-flair, not {decoder.kind}", "method.decoder.kind=upernet-flair")
+    dated = [n for n, row in contract.streams.items() if row.series]
+    if dated and not (isinstance(series, UTAE) and series.input == "numbers"):
+        raise _other(
+            f"read {dated[0]} by U-TAE from the numbers of its files", "method.series.kind=utae series.input=numbers"
+        )
+
+
+def _other(what: str, fix: str) -> ConfigError:
+    return ConfigError(f"the released networks {what}", where="method", fix=f"set {fix}")
+
+
+def load_released(model: UPerFuseModel, file: Path, heads: Mapping[str, Head]) -> list[str]:
+    """Give a model the weights of a released file.
+
+    Args:
+        model: of sensors that the file has.
+        file: see `SUFFIXES`.
+        heads: what each task of the model is there.
+
+    Returns:
+        What a person should know: what was resized, what starts anew, and what was left there.
+
+    Raises:
+        RunError: not such a file, or of another network: what is lacking or does not fit is listed.
+    """
+    own = model.state_dict()
+    taken = Translation(model, heads, read_released(file))
+    fitted: dict[str, Tensor] = {}
+    for key, value in taken.state.items():
+        fits = value
+        if key in own and key.endswith("relative_position_bias_table"):
+            fits = resized(value, len(own[key]))
+            if fits is not value:
+                taken.notes.append(f"{key}: {len(value)} positions resized to {len(fits)}")
+        if key in own and fits.shape == own[key].shape:
+            fitted[key] = fits
+        elif key.startswith(ABOVE):
+            taken.anew.add(key.rpartition(".")[0])
+        else:
+            what = f"{tuple(own[key].shape)} here" if key in own else "not here"
+            taken.wrong.append(f"{key}: {tuple(value.shape)} there, {what}")
+    for key in own:
+        if key in fitted or key.startswith(OURS) or key.endswith(BUFFERS):
+            continue
+        if key.startswith(ABOVE):
+            taken.anew.add(key.rpartition(".")[0])
+        else:
+            taken.wrong.append(f"{key} is not there")
+    if taken.wrong:
+        raise RunError(
+            f"the weights are of another network, {len(taken.wrong)} differ: {listed(taken.wrong, 3)}",
+            where=file,
+            fix="give the sensors, the encoder and the widths that the file was trained with",
+        )
+    model.load_state_dict(own | fitted)
+    return [*taken.notes, *([f"starting anew: {listed(sorted(taken.anew), 6)}"] if taken.anew else [])]
+
+
+class Translation:
+    """The weights of a file under the names of a model; and what is to be said of them."""
+
+    def __init__(self, model: UPerFuseModel, heads: Mapping[str, Head], given: Mapping[str, Tensor]) -> None:
+        self.model, self.given = model, given
+        self.state: dict[str, Tensor] = {}
+        self.anew: set[str] = set()
+        self.wrong: list[str] = []
+        self.notes: list[str] = []
+        mains = list(dict.fromkeys(k.split(".")[1] for k in given if k.startswith("main_decoders.")))
+        self.heads = {t: h if h.label in mains else Head(mains[0]) if mains else h for t, h in heads.items()}
+        """Where the weights of each task are."""
+        parts = {"encoders": self._encoder, "main_decoders": self._main, "aux_decoders": self._branch}
+        for key, value in given.items():
+            part, _, rest = key.partition(".")
+            if part in parts:
+                owner, _, name = rest.partition(".")
+                parts[part](owner, name, value)
+            elif part != "fusion_handler":
+                self.wrong.append(f"{key} is unknown")
+        self._fusion()
+        spare = [s for p, s in SENSORS.items() if self._has(p) and s not in model.sensors]
+        if spare:
+            self.notes.append(f"left there: {listed(spare, 10)}")
+
+    def _has(self, part: str) -> bool:
+        return any(k.startswith(f"encoders.{part}.") for k in self.given)
+
+    def _encoder(self, part: str, name: str, value: Tensor) -> None:
+        sensor = SENSORS.get(part, "")
+        if sensor not in self.model.sensors:
+            if not sensor:
+                self.wrong.append(f"encoders.{part} is unknown")
+            return
+        inner = renamed(name, U_TAE) if sensor in self.model.series else name.removeprefix("seg_model.model.")
+        if inner.startswith("layers."):
+            if sensor in self.model.answers:
+                self.state[f"answers.{sensor}.{inner}"] = value
+            return
+        if inner == "attention.project.weight":
+            value = value.flatten(1)  # a convolution of one pixel there
+        if inner in FIRST:
+            order = BANDS[sensor]
+            value = value[:, [order.index(b) for b in self.model.contract.streams[sensor].bands]]
+        self.state[f"encoders.{sensor}.net.{inner}"] = value
+
+    def _main(self, label: str, name: str, value: Tensor) -> None:
+        for task, head in self.heads.items():
+            if head.label == label and len(self.model.decoders):
+                self._decoder(f"decoders.{task}", head, name, value)
+
+    def _branch(self, owner: str, name: str, value: Tensor) -> None:
+        part, _, label = owner.partition("__")
+        for task, head in self.heads.items():
+            if head.label == label and SENSORS.get(part) in self.model.branches:
+                self._decoder(f"branches.{SENSORS[part]}.{task}", head, name, value)
+
+    def _decoder(self, place: str, head: Head, name: str, value: Tensor) -> None:
+        inner = renamed(name.removeprefix("seg_model."), UPERNET)
+        if inner.startswith(UNREAD):
+            return
+        if inner.startswith("last.") or "." not in inner:  # the layer of the classes
+            if head.classes != len(value):
+                self.anew.add(f"{place}.{inner}".rpartition(".")[0])
+                return
+            value = value[list(head.kept)]
+        self.state[f"{place}.{inner}"] = value
+
+    def _fusion(self) -> None:
+        """The convolutions of the stages, their columns in our order, without those of sensors that the model lacks."""
+        fuse = self.model.fuse
+        if fuse is None or not len(fuse.narrow):
+            return
+        for stage in fuse.narrow:
+            weight = self.given.get(f"fusion_handler.conv_f.{int(stage) - MEETS}.weight")
+            if weight is None:
+                continue
+            blocks, at = {}, 0
+            for part, sensor in SENSORS.items():
+                if self._has(part):
+                    wide = self._width(part, int(stage), len(weight))
+                    blocks[sensor] = weight[:, at : at + wide]
+                    at += wide
+            if at != weight.shape[1]:
+                self.wrong.append(
+                    f"fusion_handler.conv_f.{int(stage) - MEETS}: {weight.shape[1]} columns, {at} expected"
+                )
+                continue
+            columns = [blocks[n] for n in fuse.channels if n in blocks]
+            if fuse.settings.flags:
+                columns.append(weight.new_zeros(len(weight), len(fuse.channels), 1, 1))
+            self.state[f"fuse.narrow.{stage}.weight"] = torch.cat(columns, 1)
+            self.state[f"fuse.narrow.{stage}.bias"] = self.given[f"fusion_handler.conv_f.{int(stage) - MEETS}.bias"]
+
+    def _width(self, part: str, stage: int, pyramid: int) -> int:
+        """Channels of a sensor at a stage: those of the pyramid, or of the map of a series that joins it."""
+        ends = ["temporal_encoder.mlp.1.weight", *(f"up_blocks.{i}.up.1.weight" for i in range(3))]
+        maps = [len(self.given[k]) for e in ends if (k := f"encoders.{part}.{e}") in self.given]
+        return paired(maps)[stage - MEETS] if maps else pyramid
+
+
+def resized(table: Tensor, positions: int) -> Tensor:
+    """The relative position table of a Swin block of another window, bicubically (as the official code does it)."""
+    old, new = round(len(table) ** 0.5), round(positions**0.5)
+    if len(table) == positions or old * old != len(table) or new * new != positions:
+        return table
+    square = table.T.reshape(1, -1, old, old)
+    large = F.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)
+    return large.reshape(-1, positions).T.contiguous()
+
+
+def read_released(file: Path) -> dict[str, Tensor]:
+    """The weights of a file by their official names. Nothing but plain data is read from it.
+
+    Raises:
+        RunError: not readable, not plain, or without a part of UPerFuse.
+    """
+    content = _content(file)
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise RunError("its `state_dict` holds no weights", where=file, fix="give a released file of FLAIR-HUB")
+    found = {
+        str(key).removeprefix(PREFIX): value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and not str(key).startswith(BESIDE) and not str(key).endswith(BUFFERS)
+    }
+    if not any(k.startswith("encoders.") for k in found):
+        raise RunError(
+            f"it has no `{PREFIX}encoders.*`, but {listed([str(k) for k in state], 3)}",
+            where=file,
+            fix="give a released file of FLAIR-HUB",
+        )
+    return found
+
+
+def _content(file: Path) -> Mapping[str, object]:
+    import pickle
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        line = (str(error).splitlines() or ["damaged"])[0][:120]
+        raise RunError(
+            f"cannot be read as plain weights: {line}",
+            where=file,
+            fix="a file that asks for code is refused; save its `state_dict` alone, or as .safetensors",
+        ) from None
+    if not isinstance(content, Mapping):
+        raise RunError("it holds no `state_dict`", where=file, fix="give a released file of FLAIR-HUB")
+    return content
