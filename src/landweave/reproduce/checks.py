@@ -163,9 +163,12 @@ def recall_bound(paper: Paper) -> Iterator[Finding]:
 
 
 def near_copies(paper: Paper) -> Iterator[Finding]:
-    """Two rows that agree in all columns but one, where they lie far apart: most likely a misprint."""
+    """Two rows that agree in all columns but one, where they lie far apart: most likely a misprint.
+
+    Only of scores: what a table says of data may be alike for good reasons.
+    """
     for table in paper.tables.values():
-        for dataset in table.datasets:
+        for dataset in table.datasets if table.better else ():
             for one, other in combinations(table.rows(dataset), 2):
                 gaps = _gaps(table, dataset, one, other)
                 if len(gaps) < 4:
@@ -218,14 +221,15 @@ def class_averages(paper: Paper) -> Iterator[Finding]:
 
 
 def _average(table: Printed, dataset: str, row: str) -> Finding:
-    cells = [table.cells[dataset, row, c] for c in table.classes]
+    classes = [c for c in table.classes if (dataset, row, c) in table.cells]  # a class without a cell is in no mean
+    cells = [table.cells[dataset, row, c] for c in classes]
     known = [c.mean for c in cells if c.mean is not None]
     printed = table.cells[dataset, row, table.average].mean or 0.0
     lost, where = len(cells) - len(known), f"{table.name}, {row}"
     if lost:
         total = len(cells) * printed - math.fsum(known)
         reach = table.half * (len(cells) + len(known))
-        names = ", ".join(c for c, cell in zip(table.classes, cells, strict=True) if cell.mean is None)
+        names = ", ".join(c for c, cell in zip(classes, cells, strict=True) if cell.mean is None)
         possible = -reach <= total <= lost * table.factor + reach
         return Finding(
             where,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from landweave.reproduce import row_claims
+from landweave.reproduce import cell_claims, row_claims
 from landweave.reproduce.checks import Finding, Verdict
 from landweave.reproduce.published import Paper, Printed
 
@@ -118,6 +118,7 @@ KINDS: Mapping[str, Callable[[Paper, Claim], Iterator[Finding]]] = {
     "both-better": _both_better,
     "unreadable": _unreadable,
     **row_claims.KINDS,
+    **cell_claims.KINDS,
 }
 
 

@@ -28,9 +28,9 @@ class Cell:
 class Printed:
     """One printed table: its cells by (dataset, row, column), all in the table's own unit.
 
-    `better` is `higher` or `lower`; `groups` says to which group of methods a row belongs; `underlined` which columns
-    of a row are marked second best; `measure` what all cells are, where it is one loss (hamming, brier); `average`
-    the column that is the mean of `classes`.
+    `better` is `higher` or `lower`, empty where the figures are no scores; `groups` says to which group of methods a
+    row belongs; `underlined` which columns of a row are marked second best; `measure` what all cells are, where it is
+    one loss (hamming, brier); `average` the column that is the mean of `classes`.
     """
 
     name: str
