@@ -18,8 +18,10 @@ from landweave.data.official import present, shares
 from landweave.data.sen12ms import SEN12MS
 from landweave.data.store import pack
 from landweave.data.synth import LAYOUTS, write
+from landweave.data.synth.places import Sites
+from landweave.data.synth.world import World
 from landweave.data.table import Table
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, DataError
 from landweave.legends import load_legend
 
 PLACES = {"sen12ms": (18, 32), "dfc2020": (6, 32), "table": (5, 32), "bigearthnet-v2": (4, None)}
@@ -183,3 +185,19 @@ def test_stores_and_runs_are_known_and_other_folders_are_not(folders: dict[str, 
         (folder / file).touch()
     assert meant(run) == str(run / "experiment.yaml")
     assert meant(other) == ""
+
+
+def test_a_class_of_which_the_world_has_no_more_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 0 has 63 industrial places: 1,200 places of EuroSAT's layout once ended in a traceback."""
+    have = {4: 2, 7: 1, 9: 0}
+
+    def get(self: Sites, scene: int, rank: int) -> tuple[str, float, float]:
+        if rank >= have.get(scene, 3):
+            raise LookupError
+        return "", 0.0, 0.0
+
+    monkeypatch.setattr(Sites, "get", get)
+    turns: list[tuple[int, int]] = []
+    with pytest.raises(DataError, match="no more places"):
+        turns.extend(Sites(World(0, None)).turns())
+    assert turns == [(c, r) for r in range(3) for c in range(10) if r < have.get(c, 3)]

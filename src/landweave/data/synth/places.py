@@ -18,6 +18,7 @@ from landweave.data.synth.ground import Bytes, Ground
 from landweave.data.synth.params import PARAMS
 from landweave.data.synth.world import View, World
 from landweave.data.synth.zones import ZONE, ZONES
+from landweave.errors import DataError
 from landweave.grid import Grid
 from landweave.legends import EUROSAT
 
@@ -94,7 +95,11 @@ class Sites:
         self._table = _scene_table()
 
     def get(self, scene: int, rank: int) -> tuple[str, float, float]:
-        """Tile, left and top (UTM) of the `rank`-th site of a class."""
+        """Tile, left and top (UTM) of the `rank`-th site of a class.
+
+        Raises:
+            LookupError: the world has not so many (of seed 0: 63 industrial ones, over 130 of every other class).
+        """
         found = self._found.setdefault(scene, [])
         search = self._search.setdefault(scene, self._candidates(scene))
         while len(found) <= rank:
@@ -104,6 +109,24 @@ class Sites:
             if self.scene_of(spot(tile, left, top, 64, date(2017, 6, 1))) == scene:
                 found.append((tile, left, top))
         return found[rank]
+
+    def turns(self) -> Iterator[tuple[int, int]]:
+        """Class and rank of place 0, 1, ...: the classes take turns, and one that has no more sites is passed over.
+
+        Raises:
+            DataError: (while iterating) no class has a site left.
+        """
+        left, rank = list(range(len(EUROSAT))), 0
+        while left:
+            for scene in tuple(left):
+                try:
+                    self.get(scene, rank)
+                except LookupError:
+                    left.remove(scene)
+                    continue
+                yield scene, rank
+            rank += 1
+        raise DataError("the synthetic world has no more places", where="synth", fix="ask for fewer --places")
 
     def _candidates(self, scene: int) -> Iterator[tuple[str, float, float]]:
         """Windows most of whose coarse cells are of the class (for a line: some), in an order of the seed."""
@@ -119,7 +142,7 @@ class Sites:
             where = mgrs.tile(tile)
             left, top = where.left + 1_200 + col * _CELL, where.top - 1_200 - row * _CELL
             yield tile, left, top
-        raise LookupError(f"the world has no more places of class {EUROSAT.names[scene]}")
+        raise LookupError(f"no more places of class {EUROSAT.names[scene]}")
 
     def scene_of(self, place: Spot) -> int:
         """The class of a place: a river or motorway that crosses it, else what covers more than half; 255 if none."""

@@ -19,9 +19,8 @@ _WEST, _MIDDLE = 10.0, 19.5  # degrees east: the spatial lists train west of the
 _WHITE = 0.275  # reflectance that becomes 255 in the jpg form
 
 
-def eurosat_place(sites: Sites, index: int) -> tuple[str, Spot]:
-    """Name and ground of place `index`: the classes take turns."""
-    scene, rank = index % len(EUROSAT), index // len(EUROSAT)
+def eurosat_place(sites: Sites, scene: int, rank: int) -> tuple[str, Spot]:
+    """Name and ground of the `rank`-th place of a class."""
     tile, left, top = sites.get(scene, rank)
     return f"{EUROSAT.names[scene]}_{rank + 1}", spot(tile, left, top, 64, seen_on(sites.world.seed, tile))
 
@@ -32,20 +31,23 @@ def eurosat_image(world: World, place: Spot) -> np.ndarray[tuple[int, ...], np.d
 
 
 def write_eurosat(out: Path, world: World, *, places: int, rgb: bool, progress: Progress = None) -> None:
-    """Write the folder."""
+    """Write the folder: the classes take turns, as long as the world has places of them (EuroSAT is uneven too).
+
+    Raises:
+        DataError: the world has not so many places.
+    """
     sites = Sites(world)
     root = out if rgb else out / _INNER
     lists: dict[str, list[str]] = {f"{kind}-{s}": [] for kind in ("eurosat", "eurosat-spatial") for s in _SPLITS}
-    for i in range(places):
-        name, place = eurosat_place(sites, i)
+    for i, (scene, rank) in zip(range(places), sites.turns(), strict=False):
+        name, place = eurosat_place(sites, scene, rank)
         file = root / name.partition("_")[0] / name
         image = eurosat_image(world, place)
         if rgb:
             _jpeg(file.with_suffix(".jpg"), image[[3, 2, 1]])
         else:
             raster.write(file.with_suffix(".tif"), image, place.grid)
-        rank = i // len(EUROSAT)
-        lists["eurosat-" + ("train", "train", "train", "val", "test")[(rank + i) % 5]].append(f"{name}.jpg")
+        lists["eurosat-" + ("train", "train", "train", "val", "test")[(rank + scene) % 5]].append(f"{name}.jpg")
         lists["eurosat-spatial-" + _side(place)].append(f"{name}.jpg")
         if progress:
             progress(i + 1, places)
