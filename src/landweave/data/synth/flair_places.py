@@ -153,7 +153,7 @@ class Patch:
             return d.pan
         if sensor == "SENTINEL1-DESC_TS":
             return d.descending
-        return sensor != "SPOT_RGBI" or self.index % 11 != 10
+        return sensor != "SPOT_RGBI" or self.index % 11 != 7
 
     def grid(self, pixels: int) -> Grid:
         """Its ground in so many pixels a side."""

@@ -15,7 +15,7 @@ from landweave.data.synth import Null, sky, spectra
 from landweave.data.synth.fields import F32, block_mean, key_of, lattice_hash, noise, normal, rehash
 from landweave.data.synth.flair_ground import CROP, FIRST_CROP, INDEX, FlairGround, Scene, cosia, grains, height, lpis
 from landweave.data.synth.flair_params import COVERS, CROPS, FLAIR
-from landweave.data.synth.flair_places import OVERCAST_PLACE, Patch
+from landweave.data.synth.flair_places import OVERCAST_PLACE, SIDE, Patch
 from landweave.data.synth.ground import Bytes, Region
 from landweave.data.synth.params import PARAMS
 from landweave.sensors import sensor
@@ -90,11 +90,11 @@ class _Units:
 
 
 class Look:
-    """One patch, looked at once."""
+    """One patch, looked at once. Fewer `pixels` than the files have are for quick looks."""
 
-    def __init__(self, lands: Lands, patch: Patch) -> None:
-        self.lands, self.patch = lands, patch
-        self.x, self.y = patch.axes(PIXELS)
+    def __init__(self, lands: Lands, patch: Patch, *, pixels: int = PIXELS) -> None:
+        self.lands, self.patch, self.pixels = lands, patch, pixels
+        self.x, self.y = patch.axes(pixels)
         self.region = lands.ground.region(float(self.x.mean()), float(self.y.mean()))
 
     def _rng(self, *words: object) -> np.random.Generator:
@@ -128,6 +128,10 @@ class Look:
         return np.maximum(self.lands.ground.elevation(self.x, self.y), 0)
 
     @cached_property
+    def _coarse_terrain(self) -> F32:
+        return np.maximum(self.lands.ground.elevation(*self.patch.axes(COARSE)), 0)
+
+    @cached_property
     def _height(self) -> F32:
         return height(self.scene, self.x, self.y, self.lands.ground.key("flair lump"))
 
@@ -142,7 +146,7 @@ class Look:
         """R, G, B, N: 4 512 512."""
         light = self.scene.light + self._grain(self.scene, self.x, self.y)
         values = self._reflected(self.scene, self.units, self.patch.roi.taken("aerial"), _AERIAL)
-        values = values * (np.exp(light) * shadows(self._height, 0.2))
+        values = values * (np.exp(light) * shadows(self._height, SIDE / self.pixels))
         return self._developed(values, "aerial", FLAIR.aerial_noise)
 
     def pan(self) -> Bytes:
@@ -157,7 +161,7 @@ class Look:
     def spot(self) -> NDArray[np.uint16]:
         """R, G, B, N as reflectance x 10,000: 4 64 64."""
         values = self._reflected(self.scene, self.units, self.patch.roi.taken("spot"), _AERIAL)
-        values = block_mean(values * np.exp(self.scene.light), PIXELS // SPOT_PIXELS)
+        values = block_mean(values * np.exp(self.scene.light), self.pixels // SPOT_PIXELS)
         values += self._rng("spot").standard_normal(values.shape, np.float32) * np.float32(PARAMS.noise)
         return np.clip(np.rint(values * 10_000), 1, 65_535).astype(np.uint16)
 
@@ -232,7 +236,7 @@ class Look:
         share = _shares(self.units, np.exp(self.scene.light))
         cube = np.einsum("cnt,nhw->tchw", self._spectra(self.units, days, _TEN), share, optimize=True)
         at = [spectra.BANDS.index(b) for b in _TEN]
-        ground = self.terrain[25::51, 25::51][:COARSE, :COARSE]
+        ground = self._coarse_terrain
         masks = np.zeros((len(days), 2, COARSE, COARSE), np.float32)
         axes = self.patch.axes(COARSE)
         for t, day in enumerate(days):
@@ -244,7 +248,9 @@ class Look:
             masks[t, 0] = np.abs(cube[t] - before).max(0) > 0.05
             if cover:
                 keys = [key_of("flair cloud", self.lands.seed, self.patch.roi.domain.name, day, w) for w in (0, 1)]
-                cloud = sky.clouds(*axes, keys, PARAMS, cover=cover)
+                cloud = np.ones((COARSE, COARSE), np.float32)
+                if cover < 1:
+                    cloud = sky.clouds(*axes, keys, PARAMS, cover=cover)
                 cube[t] = sky.clouded(cube[t], at, cloud, np.roll(cloud, 2, 1))
                 masks[t, 1] = cloud
             bits = lattice_hash(np.array([of_year]), np.array([day.year]), self.region.key)
@@ -256,9 +262,9 @@ class Look:
     def _weather(self, day: date) -> tuple[float, bool]:
         """Cloud cover of a date, alike over a ROI, and whether snow has fallen."""
         if self.patch.index == OVERCAST_PLACE:
-            return 0.999, False
+            return 1.0, False
         draw = np.random.default_rng([key_of("flair sky", self.lands.seed, self.patch.roi.number, day)]).uniform(size=3)
-        cover = 0.999 if draw[0] < FLAIR.overcast else 0.2 + 0.5 * draw[1]
+        cover = 1.0 if draw[0] < FLAIR.overcast else 0.2 + 0.5 * draw[1]
         cover = cover if draw[0] < FLAIR.overcast + FLAIR.broken else 0.0
         winter = day.month in (1, 2, 12) and self.patch.roi.domain.department in FLAIR.snow_departments
         return float(cover), bool(winter and draw[2] < FLAIR.snowy)
@@ -273,7 +279,7 @@ class Look:
         db = t.dry[:, units.cover, None] + t.lush[:, units.cover, None] * g + shared[:, None] + own[:, None, None]
         db = db + self._moisture(units, days)
         power = np.einsum("pnt,nhw->tphw", np.exp(_DB * db), _shares(units), optimize=True)
-        east = np.gradient(self.terrain[25::51, 25::51][:COARSE, :COARSE], 10.24, axis=1).astype(np.float32)
+        east = np.gradient(self._coarse_terrain, SIDE / COARSE, axis=1).astype(np.float32)
         power = power * np.exp(np.clip((east if series.endswith("ASC") else -east) * _SLOPE, -1.2, 1.2))
         power += np.array(10 ** (np.array(PARAMS.noise_floor_db) / 10), np.float32)[:, None, None]
         speckle = self._rng(series).gamma(PARAMS.looks, 1 / PARAMS.looks, power.shape)

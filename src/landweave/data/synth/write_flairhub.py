@@ -57,17 +57,21 @@ def write_flairhub(out: Path, seed: int, *, places: int, null: Null | None = Non
     lands = Lands(seed, null)
     patches = [flair_patch(seed, i) for i in range(places)]
     for i, patch in enumerate(patches, 1):
-        look = Look(lands, patch)
-        for sensor in SENSORS:
-            if patch.has(sensor):
-                form = _FORMS[sensor]
-                options = {"compress": "lzw"} if "LABEL" in sensor else {}
-                raster.write(out / patch.file(sensor), form.values(look), patch.grid(form.pixels), **options)
+        write_patch(out, Look(lands, patch))
         if progress:
             progress(i, places)
     for name, rows in metadata(patches).items():
         write_gpkg(out / METADATA / f"{name}.gpkg", patches, rows)
     _write_lists(out / "csv", patches)
+
+
+def write_patch(out: Path, look: Look) -> None:
+    """The rasters of one place, of the sensors that saw it."""
+    for sensor in SENSORS:
+        if look.patch.has(sensor):
+            form = _FORMS[sensor]
+            options = {"compress": "lzw"} if "LABEL" in sensor else {}
+            raster.write(out / look.patch.file(sensor), form.values(look), look.patch.grid(form.pixels), **options)
 
 
 # ---- metadata
@@ -161,10 +165,12 @@ def by_year(patch: Patch) -> str:
         return "test"
     if patch.roi.domain.year not in LEARNED_YEARS:
         return ""
-    return "valid" if patch.roi.turn % 3 == 1 else "train"
+    return "valid" if (patch.roi.turn + patch.roi.number) % 4 == 3 else "train"
 
 
 def _write_list(path: Path, patches: Sequence[Patch]) -> None:
+    if not patches:
+        return  # a list of nothing would be refused
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(("patch_id", *COLUMNS))
