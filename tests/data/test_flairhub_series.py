@@ -14,6 +14,7 @@ import torch
 
 from landweave.contract import Contract
 from landweave.data import raster
+from landweave.data.check import check
 from landweave.data.flairhub import Clouds, FlairHub
 from landweave.data.flairhub_read import observed_parents
 from landweave.data.stats import contract_of
@@ -287,6 +288,12 @@ def test_the_contract_tells_series_and_window(whole: Layout) -> None:
     contract = contract_of(config(whole).open(), [0, 1])
     assert {s.context for s in contract.streams.values()} == {1.0}
     assert Contract.from_json(contract.to_json()) == contract
+
+
+def test_check_knows_a_wider_window(whole: Layout) -> None:
+    report = check(config(whole, context=2).open())
+    assert report.ok, report.errors
+    assert not [w for w in report.warnings if "beside" in w]
 
 
 def test_settings_of_the_filter() -> None:

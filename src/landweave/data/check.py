@@ -165,6 +165,13 @@ def check(dataset: Dataset, *, progress: Callable[[int, int], None] | None = Non
     return report
 
 
+def _around(grid: Grid, base: Grid) -> bool:
+    """Whether a grid is a wider window about the same middle (`data.context`)."""
+    near = max(abs(a - b) for a, b in zip(grid.centre, base.centre, strict=True)) <= 0.05 * base.pixel[0]
+    (left, bottom, right, top), inner = grid.bounds, base.bounds
+    return near and left < inner[0] and bottom < inner[1] and right > inner[2] and top > inner[3]
+
+
 def _side(place: Place) -> Split:
     """The side of the splits on which a place stands: spoilt places are set aside from those of the test regions."""
     return "test" if place.split == SET_ASIDE else place.split
@@ -282,7 +289,7 @@ class _Look:
         for stream, grid in grids.items():
             if grid.crs != base.crs:
                 self.errors.add(f"{stream} is in {grid.crs[:40] or 'no CRS'}, {fine} in {base.crs[:40]}", sample.name)
-            elif not grid.same_ground(base):
+            elif not grid.same_ground(base) and not _around(grid, base):
                 shift = max(abs(a - b) for a, b in zip(grid.bounds, base.bounds, strict=True)) / base.pixel[0]
                 old = self.shifts.get((stream, fine), (0.0, ""))
                 self.shifts[stream, fine] = max(old, (shift, sample.name))
