@@ -16,6 +16,7 @@ from landweave.data.dataset import Chosen
 from landweave.data.flairhub import FlairHub
 from landweave.data.flairhub_index import Patch, list_folders
 from landweave.data.layouts import meant
+from landweave.data.stats import contract_of
 from landweave.errors import ConfigError, DataError, MissingDataError
 from landweave.sample import NO_DAY, UNKNOWN, collate, day_of
 from landweave.sensors import StreamChoice
@@ -100,6 +101,22 @@ def test_heights_are_surface_less_terrain(whole: Layout) -> None:
     assert height.max() == 6
     assert torch.equal(image.select(("HEIGHT",)).data[0, 0], height), "alone it tells no altitude"
     assert height.mean() < 4 < dtm.mean()
+
+
+def test_heights_have_statistics_of_their_own(whole: Layout) -> None:
+    """Weakness 5 of the spec: a height of 6 m is no hundredth of a deviation, as it is by statistics of altitude.
+
+    Weakness 12: the height that a map is made from is the one that was learned from, a band of the same name.
+    """
+    config = FlairHub(path=str(whole.root), streams=("dsm-dtm:DSM+HEIGHT",))
+    dataset = Chosen(config.open(), config.choices)
+    stream = contract_of(dataset, range(len(dataset))).streams["dsm-dtm"]
+    assert stream.bands == ("DSM", "HEIGHT")
+    heights = np.concatenate([(v[0] - v[1]).ravel() for v in (values(n, "DEM_ELEV") for n in NAMES)])
+    assert stream.mean[1] == pytest.approx(heights.mean())
+    assert stream.std[1] == pytest.approx(heights.std())
+    alone = FlairHub(path=str(whole.root), streams=("dsm-dtm:HEIGHT",))
+    assert Chosen(alone.open(), alone.choices).read(0).images["dsm-dtm"].bands == ("HEIGHT",)
 
 
 def test_a_height_is_seen_where_surface_and_terrain_are(own: Layout) -> None:

@@ -169,6 +169,15 @@ def test_a_place_without_a_mask_keeps_all_dates_and_this_is_told(own: Layout) ->
         read(own, clouds=None)
 
 
+def test_places_of_unequal_dates_make_one_batch(own: Layout) -> None:
+    """Weakness 17 of the spec: a filtered series is padded with unseen dates, in a batch of any size."""
+    masked(own, cloudy={0: 100, 3: 100}, snowy={})
+    dataset = config(own).open()
+    image = collate([dataset.read(0), dataset.read(1)]).images["s2-l2a"]
+    assert image.dates_seen.sum(1).tolist() == [4, 6]
+    assert image.dates_seen[0].tolist() == [True] * 4 + [False] * 2
+
+
 # ---- averages
 
 
