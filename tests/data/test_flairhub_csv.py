@@ -163,6 +163,14 @@ def test_a_patch_in_two_csvs(own: Layout, tmp_path: Path) -> None:
         FlairHub(path=str(first)).open()
 
 
+def test_two_sets_of_csvs_in_a_folder(own: Layout, tmp_path: Path) -> None:
+    first = three(own, tmp_path / "csv", prefix="../FLAIR-HUB_TOY/")
+    shutil.copy(first, first.with_name("MINE_TRAIN.csv"))
+    with pytest.raises(DataError, match=r"do not belong together: MINE_TRAIN\.csv, TOY-[\s\S]*data\.path=.*MINE_TRAIN"):
+        FlairHub(path=str(first.parent), splits="csv").open()
+    assert len(FlairHub(path=str(first)).open()) == len(NAMES)
+
+
 def test_no_csv_at_all(own: Layout, tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="no CSV with TRAIN"):
         FlairHub(path=str(own.root), splits="csv").open()

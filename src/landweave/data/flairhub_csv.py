@@ -35,6 +35,7 @@ def sides(path: Path) -> dict[Path, str]:
 
     Raises:
         MissingDataError: no such file, or no CSV of a split in the folder.
+        DataError: those of several sets in the folder.
     """
     if path.is_dir():
         found = [p for p in path.glob("*.csv") if _side(p) is not None]
@@ -42,6 +43,9 @@ def sides(path: Path) -> dict[Path, str]:
             raise MissingDataError(
                 "no CSV with TRAIN, VALID or TEST in its name", where=path, fix="set data.path to the CSV itself"
             )
+        if len({_SIDE.sub("*", p.name) for p in found}) > 1:
+            what = f"CSVs that do not belong together: {listed(sorted(p.name for p in found))}"
+            raise DataError(what, where=path, fix=f"set data.path to one of them: data.path={min(found)}")
     elif not path.is_file():
         raise MissingDataError("no such file", where=path, fix="set data.path to a folder or a CSV of FLAIR-HUB")
     elif _side(path) is None:
