@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Row(Config):
-    """One method. `only` scores it on these sensors alone; `absent` says what stands for the others' features."""
+    """One method, or one way of scoring it: rows of one training share it.
+
+    `only` scores it on these sensors alone; `absent` says what stands for the others' features.
+    """
 
     name: str
     recipe: str
@@ -35,6 +38,7 @@ class Row(Config):
     pretrain_on: str = Field("", description="the dataset of `pretraining` that its first stage learns from")
     only: tuple[str, ...] = Field((), description="sensors that it is scored with; all by default")
     absent: Literal["mean", "zero"] = "mean"
+    split: str = Field("", description="the split that it is scored on; by default that of the protocol")
     published: str = Field("", description="its name in the published table; default: the name")
 
 
@@ -59,6 +63,7 @@ class Protocol(Shown):
             ("row datasets", [d for r in self.rows for d in r.datasets], list(self.datasets)),
             ("pretrain_on", [r.pretrain_on for r in self.rows if r.pretrain_on], list(self.pretraining)),
             ("headline", self.headline, [m.score for m in self.metrics]),
+            ("split", [r.split for r in self.rows if r.split], ("train", "validation", "test")),
         ):
             for word in words:
                 if word not in known:

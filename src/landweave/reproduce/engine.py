@@ -17,7 +17,7 @@ from landweave.reproduce.ledger import Ledger, claimed, name_of
 from landweave.reproduce.plan import Planned
 from landweave.reproduce.shown import Shown
 from landweave.reproduce.stores import packed
-from landweave.reproduce.table import Table, table_of
+from landweave.reproduce.table import Column, Table, table_of
 from landweave.reproduce.work import Job, Line
 
 Say = Callable[[str], None]
@@ -165,7 +165,7 @@ class _Watch:
 
 def _figure(protocol: Shown, line: Mapping[str, Any]) -> str:
     score = next(iter(protocol.headline), "") or next((m.score for m in protocol.metrics), protocol.per_class)
-    value = line["scores"].get(score)
+    value = Column(score).of_run(line)
     seconds = sum(line["seconds"].values()) + line["evaluation_seconds"]
     return f"{score} {'-' if value is None else f'{value:.3f}'} in {duration(seconds)}"
 

@@ -100,10 +100,20 @@ def _source(protocol: Protocol, name: str) -> Source:
 
 
 def section(source: Source, path: str) -> dict[str, Any]:
-    """The data section of a recipe; a packed store may lie where the archive is expected."""
+    """The data section of a recipe; a packed store may lie where the archive is expected.
+
+    Raises:
+        ConfigError: one does, where rows read the data each in a way of its own.
+    """
     section = {**source.data, "path": path}
     folder = Path(path)
     if section.get("kind") != "pack" and (folder / "data.mdb").is_file() and (folder / "manifest.json").is_file():
+        if source.of_recipe:
+            raise ConfigError(
+                "a pack has one split and one legend, and the rows of this table differ in those",
+                where=folder,
+                fix="give the archive",
+            )
         shared = {k: v for k, v in section.items() if k in DataConfig.model_fields}
         return {"kind": "pack", **shared}
     return section
@@ -141,8 +151,9 @@ def _experiment(
 ) -> Experiment:
     from landweave.run.experiment import Experiment, raw_recipe
 
-    raw, where, lines = raw_recipe(row.recipe)
-    raw = {**raw, "data": dict(data)}
+    raw, where, lines = raw_recipe(row.recipe, scale=scale.recipes)
+    own = raw.get("data", {}) if _source(protocol, dataset).of_recipe else {}
+    raw = {**raw, "data": {**own, **data}}
     changes = (
         *protocol.changes,
         *row.changes,
@@ -176,7 +187,7 @@ def _look(protocol: Protocol, experiments: Mapping[str, Experiment]) -> None:
                 where=opened.where,
                 fix="pack the data anew with the labels of the protocol, or give the unpacked archive",
             )
-        for split in ("train", "validation", protocol.split):
+        for split in dict.fromkeys(("train", "validation", *(r.split or protocol.split for r in protocol.rows))):
             opened.of_split(split)  # type: ignore[arg-type]  # names the splits that there are
 
 
@@ -230,7 +241,8 @@ def _planned(
     main = main.model_copy(update={"pretrain": None})
     mine = marks.of(main)
     training = fingerprint.together(mine, stage.fingerprint if stage else "")
-    scored = fingerprint.together({"training": training}, protocol.split, row.only, row.absent if row.only else "")
+    split = row.split or protocol.split
+    scored = fingerprint.together({"training": training}, split, row.only, row.absent if row.only else "")
     return Planned(
         dataset=dataset,
         row=row.name,
@@ -239,7 +251,7 @@ def _planned(
         experiment=main,
         only=row.only,
         absent=row.absent,
-        split=protocol.split,
+        split=split,
         printed_row=row.published or row.name,
         stage=stage,
         marks=mine,

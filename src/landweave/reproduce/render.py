@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from landweave.errors import listed
 from landweave.files import write_json, write_text
 from landweave.reproduce.paired import Pair
 from landweave.reproduce.published import Printed
-from landweave.reproduce.table import Column, Entry, Table
+from landweave.reproduce.table import AVERAGE, Column, Entry, Table
 
 NOTHING = "-"
+MANY = 12
+"""Classes and scores, more than which are shown as rows."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,9 @@ def sections(table: Table) -> Iterator[Section]:
 
 
 def _by_class(table: Table) -> bool:
-    """Whether classes are rows and methods columns: where there are more classes than scores of another kind."""
+    """Whether classes are rows and methods columns: where all columns are classes, or too many for a line."""
     single = sum(bool(c.of) for c in table.columns)
-    return single > 0 and single == len(table.columns)
+    return single > 0 and (single == len(table.columns) or len(table.columns) > MANY)
 
 
 # ---- methods as rows
@@ -115,7 +118,8 @@ def _methods(table: Table, dataset: str, entries: Sequence[Entry]) -> Section:
     for t in (t for t in table.trivials if t.dataset == dataset and t.values):
         known = [_score(table, t.values.get(c.key)) for c in table.columns]
         cells = [x for c, v in zip(table.columns, known, strict=True) for x in (v, *[""] * (len(parts[c.key]) - 1))]
-        rows.append((f"({t.name})", _share(t.fraction), "", *cells))
+        whose = f": {listed(t.rows, 3)}" if t.rows else ""
+        rows.append((f"({t.name}{whose})", _share(t.fraction), "", *cells))
     return Section(
         f"{dataset}: mean ± standard deviation over runs, {_unit(table)}",
         header,
@@ -162,9 +166,7 @@ def _classes(table: Table, dataset: str, fraction: float, entries: Sequence[Entr
     rows = []
     for column in table.columns:
         mine = [cells[column.key, name] for name in names]
-        floor = mine[0]
-        trivial = _score(table, floor.trivial)
-        rows.append((column.title, trivial, *(_bracketed(table, e) for e in mine)))
+        rows.append((column.title, _floors(table, mine), *(_bracketed(table, e) for e in mine)))
     score = table.columns[0].score
     said = ", ".join(sorted({e.trivial_name for e in entries if e.trivial_name}))
     runs = ", ".join(f"{name} {_runs(cells[table.columns[0].key, name])}" for name in names)
@@ -180,9 +182,18 @@ def _classes(table: Table, dataset: str, fraction: float, entries: Sequence[Entr
     return Section(title, ("class", "trivial", *names), tuple(rows), notes)
 
 
+def _floors(table: Table, entries: Sequence[Entry]) -> str:
+    """The best trivial figure; of rows with other truths the lowest and the highest."""
+    values = sorted({_score(table, e.trivial) for e in entries if e.trivial is not None}, key=float)
+    return NOTHING if not values else values[0] if len(values) == 1 else f"{values[0]} ... {values[-1]}"
+
+
 def _bracketed(table: Table, entry: Entry) -> str:
-    ours = _score(table, entry.mean)
-    return ours if entry.published is None else f"{ours} ({_score(table, entry.published)})"
+    ours = _with_spread(table, entry.mean, entry.std) if table.protocol.folds else _score(table, entry.mean)
+    if entry.published is None:
+        return ours
+    theirs = _with_spread(table, entry.published, entry.published_std)
+    return f"{ours} ({theirs}{'?' if entry.doubt else ''})"
 
 
 # ---- pairs
@@ -250,6 +261,8 @@ def _ends(table: Table) -> Iterator[str]:
         yield f"failed: {run}: {error}"
     if table.unfinished:
         yield f"{table.unfinished} runs are not made yet"
+    if table.protocol.folds:
+        yield f"{AVERAGE}: over the rows, ± the deviation of a population (divided by their number), as it is published"
     yield from table.notes
     about = table.protocol.scales[table.scale].about
     if about:

@@ -23,6 +23,9 @@ class Source(Config):
     published: str = Field("", description="its name in the published table")
     places: dict[str, int] = Field({}, description="places of the genuine archive by split, for the estimate of cost")
     synth: str = Field("", description="the layout of `landweave synth` that stands in for it")
+    of_recipe: bool = Field(
+        False, description="each row reads the data as its own recipe says; `data` is laid on that, and no pack will do"
+    )
 
     @property
     def path(self) -> str:
@@ -31,7 +34,10 @@ class Source(Config):
 
 
 class Metric(Config):
-    """A score by its name in `landweave evaluate`, and the published column it stands beside."""
+    """A score by its name in `landweave evaluate`, and the published column it stands beside.
+
+    Of runs of several tasks, or rows of different ones, a score is led by its task: `lpis-1.miou_paper`.
+    """
 
     score: str
     published: str = ""
@@ -45,6 +51,7 @@ class Scale(Config):
     fractions: tuple[float, ...] | None = None
     changes: Changes = ()
     datasets: dict[str, Changes] = Field({}, description="more changes by dataset")
+    recipes: str = Field("", description="the scale of that name of the recipes, below all changes")
     pack: bool = Field(False, description="pack the data below OUT first: many short runs read much faster")
 
 
@@ -66,6 +73,9 @@ class Shown(Config):
     per_class: str = Field("", description="a score of single classes, each a column")
     classes: dict[str, str] = Field({}, description="class -> published column; default: all, under their own names")
     compare: tuple[str, ...] = ()
+    folds: bool = Field(
+        False, description="the rows are folds: add a row `average` of them, with the deviation of a population"
+    )
     headline: tuple[str, ...] = Field((), description="scores whose paired differences the terminal shows")
     scales: dict[str, Scale] = Field({"full": Scale()}, description="`full`, and smaller forms of it")
 

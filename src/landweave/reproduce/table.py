@@ -6,6 +6,7 @@ All scores stand between 0 and 1 here (losses too); the printed form has the pub
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,7 +19,17 @@ from landweave.reproduce.shown import Shown
 Results = Mapping[str, Mapping[str, Any]]
 """fingerprint of a run -> its line of runs.jsonl."""
 
-WORDS = {"oa": "overall accuracy", "aa_existing": "mean recall", "macro_f1_all": "macro F1", "hamming": "Hamming loss"}
+WORDS = {
+    "oa": "overall accuracy",
+    "oa_paper": "overall accuracy",
+    "miou_paper": "mean IoU",
+    "iou": "IoU",
+    "aa_existing": "mean recall",
+    "macro_f1_all": "macro F1",
+    "hamming": "Hamming loss",
+}
+AVERAGE = "average"
+"""The row that folds are summed up in."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +48,21 @@ class Column:
     @property
     def title(self) -> str:
         """How it is called in print."""
-        return self.of or WORDS.get(self.score, self.score.replace("_", " ").replace("f1", "F1"))
+        task, _, score = self.score.rpartition(".")
+        word = WORDS.get(score, score.replace("_", " ").replace("f1", "F1"))
+        return self.of or (f"{task} {word}" if task else word)
 
     def of_run(self, scored: Mapping[str, Any]) -> float | None:
-        """Its value among `scores` and `per_class` of one run; None where it is undefined."""
+        """Its value among `scores` and `per_class` of one run; None where it is undefined.
+
+        A score that is led by a task (`lpis-1.oa`) is that of this task, of a run that learned it.
+        """
+        task, _, score = self.score.rpartition(".")
+        if task and task != scored.get("task", task):
+            scored = scored.get("tasks", {}).get(task, {})
         rows: Sequence[Mapping[str, Any]] = scored.get("per_class", ())
         found = scored.get("scores", {}) if not self.of else next((r for r in rows if _same(r["name"], self.of)), {})
-        value = found.get(self.score)
+        value = found.get(score)
         return None if value is None or not math.isfinite(value) else float(value)
 
 
@@ -78,12 +97,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Trivial:
-    """A predictor that looks at no image: its scores by column, the mean over the runs of a dataset and share."""
+    """A predictor that looks at no image: its scores by column, the mean over the runs of a dataset and share.
+
+    `rows` are those that it stands beside, where rows have other truths: folds, splits, tasks. Empty: all.
+    """
 
     dataset: str
     fraction: float
     name: str
     values: Mapping[str, float]
+    rows: tuple[str, ...] = ()
+
+    def beside(self, row: str) -> bool:
+        """Whether it stands beside a row."""
+        return not self.rows or row in self.rows
 
 
 @dataclass(frozen=True)
@@ -166,6 +193,8 @@ def table_of(
     columns = columns_of(protocol, list(good.values()))
     trivials = list(_trivials(columns, good))
     entries = list(_entries(protocol, planned, columns, good, trivials))
+    if protocol.folds:
+        entries += _averages(protocol, columns, entries)
     return Table(
         protocol,
         scale,
@@ -193,14 +222,18 @@ def columns_of(protocol: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Colum
 
 
 def _trivials(columns: Sequence[Column], good: Mapping[Slot, Mapping[str, Any]]) -> Iterator[Trivial]:
-    at: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
+    at: dict[tuple[str, float, str, str], list[tuple[str, Mapping[str, Any]]]] = {}
     for planned, row in good.items():
+        truth = f"{row.get('task')} {row.get('split')} {row.get('marks', {}).get('data')}"
         for name, scored in row["trivial"].items():
-            at.setdefault((planned.dataset, planned.fraction, name), []).append(scored)
-    for (dataset, fraction, name), rows in at.items():
-        found = {c.key: [v for v in (c.of_run(r) for r in rows) if v is not None] for c in columns}
+            tasks = {n: r["trivial"][name] for n, r in row.get("tasks", {}).items() if name in r["trivial"]}
+            whole = {"task": row.get("task", ""), "tasks": tasks, **scored}
+            at.setdefault((planned.dataset, planned.fraction, name, truth), []).append((planned.row, whole))
+    for (dataset, fraction, name, _), rows in at.items():
+        found = {c.key: [v for v in (c.of_run(r) for _, r in rows) if v is not None] for c in columns}
         values = {key: math.fsum(vs) / len(vs) for key, vs in found.items() if vs}
-        yield Trivial(dataset, fraction, name, values)
+        alone = sum((dataset, fraction, name) == other[:3] for other in at) == 1
+        yield Trivial(dataset, fraction, name, values, () if alone else tuple(dict.fromkeys(r for r, _ in rows)))
 
 
 def _entries(
@@ -226,7 +259,7 @@ def _entries(
                 {
                     t.name: t.values[column.key]
                     for t in trivials
-                    if (t.dataset, t.fraction) == (dataset, fraction) and column.key in t.values
+                    if (t.dataset, t.fraction) == (dataset, fraction) and column.key in t.values and t.beside(row)
                 },
             )
             theirs = mine[0].printed_row
@@ -249,6 +282,29 @@ def _entries(
                 floor[1] if floor else None,
                 floor[0] if floor else "",
                 _finite(skill_of(column.score, mean, floor[1])) if floor and mean is not None else None,
+            )
+
+
+def _averages(protocol: Shown, columns: Sequence[Column], entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Of each score the mean over the rows, and the deviation as the paper of the folds prints it: divided by n."""
+    printed = protocol.published
+    per = printed.factor if printed else 1.0
+    for dataset, fraction in dict.fromkeys((e.dataset, e.fraction) for e in entries):
+        for column in columns:
+            rows = [e for e in entries if (e.dataset, e.fraction, e.column) == (dataset, fraction, column.key)]
+            values = {i: e.mean for i, e in enumerate(rows) if e.mean is not None}
+            cell = printed.get(protocol.printed_name(dataset), AVERAGE, column.published) if printed else None
+            yield Entry(
+                dataset,
+                fraction,
+                AVERAGE,
+                column.key,
+                values,
+                len(rows),
+                statistics.fmean(values.values()) if values else None,
+                statistics.pstdev(values.values()) if len(values) > 1 else None,
+                None if cell is None or cell.mean is None else cell.mean / per,
+                None if cell is None or cell.std is None else cell.std / per,
             )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from landweave.metrics import Confusion, MultiLabel, per_class, scores
+from landweave.metrics import Confusion, MultiLabel, per_class, rules, scores
 from landweave.metrics.trivial import LOSSES, majority, skill
 from landweave.run.evaluate import clean
 
@@ -39,10 +39,18 @@ def trivials(result: Mapping[str, Any], training: Sequence[int], places: int) ->
         truth.array[np.arange(len(names)), np.arange(len(names))] = [r["support"] for r in result["per_class"]]
         found["most frequent class"] = majority(truth, training)
     fixed = [i for i, row in enumerate(result["classes"]) if row["trained"]]
+    without = [i for i, row in enumerate(result["classes"]) if row["name"] in result.get("without", ())]
     return {
-        name: {"scores": clean(scores(one, fixed=fixed)), "per_class": [clean(r) for r in per_class(one, names)]}
+        name: {
+            "scores": clean(scores(one, fixed=fixed) | (rules(one, without) if _of_map(result, one) else {})),
+            "per_class": [clean(r) for r in per_class(one, names)],
+        }
         for name, one in found.items()
     }
+
+
+def _of_map(result: Mapping[str, Any], one: Confusion | MultiLabel) -> TypeGuard[Confusion]:
+    return result["kind"] == "map" and isinstance(one, Confusion)
 
 
 def _constant(result: Mapping[str, Any], answer: np.ndarray[Any, Any]) -> MultiLabel:

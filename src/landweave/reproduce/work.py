@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,28 +146,42 @@ def tidy(folder: Path) -> None:
 
 def _scored(job: Job, one: Planned, labelled: int) -> Line:
     from landweave.reproduce.trivial import trivials
-    from landweave.run.evaluate import evaluate
+    from landweave.run.evaluate import evaluate_tasks
     from landweave.run.predict import open_run
 
     folder = job.out / one.folder
     start = time.perf_counter()
-    found = evaluate(
+    tasks = evaluate_tasks(
         folder,
         split=one.split,
         changes=[f"data.path={json.dumps(one.experiment.data.path)}"],
         only=one.only,
         absent=one.absent,
     )
-    counts = open_run(folder).config["class_counts"]
+    main, found = next(iter(tasks.items()))
+    run = open_run(folder)
     return {
+        "task": main,
+        "tasks": {n: _beside(r, run.counts_of(n), labelled) for n, r in tasks.items() if n != main},
         "scores": found["scores"],
         "per_class": found["per_class"],
-        "trivial": trivials(found, counts, labelled),
+        "trivial": trivials(found, run.counts_of(run.task), labelled),
         "references": {name: r["scores"] for name, r in found["references"].items()},
         "scored": found["n_places"],
         "labelled": labelled,
         "device": device(),
         "evaluation_seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def _beside(result: Line, counts: Sequence[int], labelled: int) -> Line:
+    """What a line says of a task beside the main one."""
+    from landweave.reproduce.trivial import trivials
+
+    return {
+        "scores": result["scores"],
+        "per_class": result["per_class"],
+        "trivial": trivials(result, counts, labelled),
     }
 
 
