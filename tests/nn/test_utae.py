@@ -138,18 +138,16 @@ def test_logits_may_be_negative_and_the_published_ones_never_are() -> None:
     """Weakness 9 of the spec: a batch norm and a ReLU after the last convolution."""
     torch.manual_seed(0)
     x = torch.randn(2, 8, 5, 5)
-    assert float(Answer(UTAE(), channels=8, classes=4)(x).min()) < 0
-    assert float(Answer(UTAE(last="official"), channels=8, classes=4)(x).min()) == 0
+    with torch.no_grad():
+        assert float(Answer(UTAE(), channels=8, classes=4)(x).min()) < 0
+        assert float(Answer(UTAE(last="official"), channels=8, classes=4)(x).min()) == 0
     names = [type(m).__name__ for m in Answer(UTAE(), channels=8, classes=19).layers]
     assert names == ["Reflected", "BatchNorm", "ReLU", "Reflected"]  # 32, and the 19 that are the classes
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 9)])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("size", "stride"), [((1, 1), 1), ((1, 7), 1), ((5, 9), 1), ((5, 9), 2)])
 def test_any_size_trains_even_one_pixel_of_one_place(size: tuple[int, int], stride: int) -> None:
     widths = {"encoder_widths": (8, 8, 16), "decoder_widths": (8, 8, 16)}
-    if stride == 2 and min(size) < 4:
-        pytest.skip("a stride of 2 needs pixels to step over")
     net = UTAENet(UTAE(heads=4, width=32, stride=stride, **widths), bands=3).train()
     seen = torch.tensor([[True, False, True]])
     maps = net(torch.randn(1, 3, 3, *size), torch.zeros(1, 3), seen)

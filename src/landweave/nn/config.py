@@ -37,6 +37,9 @@ class Encoder(Config):
         description="of a ResNet, for small images: no-pool leaves the max-pool out (IaI-SimCLR); small also makes the "
         "first convolution 3 x 3 with stride 1 (common for 32 px; 16 times the work)",
     )
+    stride: Literal[8, 16, 32] = Field(
+        32, description="of the coarsest map: 8 or 16 dilates the last convolutions instead (ResNet, for deeplabv3)"
+    )
     date_pooling: Literal["mean"] = Field("mean", description="features of a series: mean over the seen dates")
     band_mask: bool = Field(False, description="give the network one more channel a band: where it is seen")
     fill: Literal["mean", "scalar", "zero", "minus-one", "learned"] = Field(

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landweave.errors import ConfigError
-from landweave.nn.config import OWN, Encoder
+from landweave.nn.config import MIT, OWN, Encoder
 from landweave.nn.fill import Levels, Show
+from landweave.nn.mit import MixTransformer
 from landweave.nn.vgg import MmaVgg
 from landweave.sample import Image
 
@@ -225,6 +226,8 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
 
     fixed = bool(getattr(get_pretrained_cfg(settings.name), "fixed_input_size", False))
     form: dict[str, Any] = {"features_only": True} if maps else {"num_classes": settings.width or 0}
+    if settings.stride != STRIDE:
+        form["output_stride"] = settings.stride
     sized: list[dict[str, Any]] = [{}]
     if fixed:  # each family spells "other sizes too" in its own way, and some have no way
         here = {"img_size": (up(size[0]), up(size[1]))}
@@ -243,12 +246,20 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
         except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
+            if settings.stride != STRIDE:
+                break
             raise _unfit(settings, f"cannot be built for {'maps' if maps else 'places'}: {_line(error)}") from None
+    if settings.stride != STRIDE:
+        raise _undilated(settings)
     raise _unfit(settings, f"cannot be built for images of {size[0]} x {size[1]} pixels")
 
 
 def _own(settings: Encoder, channels: int, maps: bool) -> nn.Module:
-    """The one backbone that is not timm's."""
+    """A backbone that is not timm's."""
+    if settings.stride != STRIDE:
+        raise _undilated(settings)
+    if settings.name in MIT:
+        return MixTransformer(settings.name, channels, pyramid=maps, width=settings.width)
     if maps:
         raise ConfigError(
             f"{settings.name} gives one map of 1/8 of the pixels, and a decoder reads a pyramid down to 1/{STRIDE}",
@@ -277,6 +288,14 @@ def _restem(net: Any, settings: Encoder, channels: int) -> Any:
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as timm does for ResNets
         net.conv1 = conv
     return net
+
+
+def _undilated(settings: Encoder) -> ConfigError:
+    return ConfigError(
+        f"{settings.name} has no convolutions to dilate for a stride of {settings.stride}",
+        where="method.encoder.stride",
+        fix=f"set method.encoder.stride={STRIDE}, or name a ResNet or ConvNeXt",
+    )
 
 
 def _unfit(settings: Encoder, what: str) -> ConfigError:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from landweave.contract import StreamContract
+from landweave.errors import ConfigError
 from landweave.nn.absent import at_seen
 from landweave.nn.config import UTAE
 from landweave.nn.encoders import dates_with_data
-from landweave.nn.utae import UTAENet
+from landweave.nn.utae import UTAENet, widths_of
 from landweave.sample import NO_DAY, Image
 from landweave.sensors import sensor
 from landweave.transforms.resampling import decibel
@@ -38,10 +39,20 @@ class SeriesEncoder(nn.Module):
         settings: see `UTAE`.
         row: what is known of the sensor.
         beside: whether sensors of one date are there too, which decides about widths that are not given.
+
+    Raises:
+        ConfigError: steps of a stride of 2 that an image is too small for.
     """
 
     def __init__(self, settings: UTAE, *, row: StreamContract, beside: bool) -> None:
         super().__init__()
+        steps = len(widths_of(settings, beside=beside)[0]) - 1
+        if min(row.size) < settings.stride**steps:
+            raise ConfigError(
+                f"{row.sensor} has {row.size[0]} x {row.size[1]} pixels, too few for {steps} steps of a stride of 2",
+                where="method.series.stride",
+                fix="set method.series.stride=1, or read more ground with data.context",
+            )
         self.settings, self.context = settings, row.context
         self.net = UTAENet(settings, bands=len(row.bands), beside=beside)
         self.widths = list(self.net.widths)
