@@ -277,6 +277,8 @@ def test_official_splits_folds_and_challenge(whole: Layout) -> None:
     tests = {t: [n for n in NAMES if found[n] == "test"] for t, found in challenge.items()}
     assert tests == {"both": list(NAMES[6:]), 1: [NAMES[6], NAMES[8]], 2: [NAMES[7]]}
     assert challenge["both"][NAMES[2]] == "", "in neither challenge"
+    first = split_of(FlairHub.model_validate({"path": path, "splits": "flairhub", "challenge_test": 1}))
+    assert first == {n: "" if n == NAMES[7] else s for n, s in default.items()}, "as Table XIII: learned from all"
 
 
 def test_a_split_that_the_metadata_lack(own: Layout) -> None:

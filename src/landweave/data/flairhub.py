@@ -66,7 +66,8 @@ class FlairHub(DataConfig):
         "auto", description="official split, fold, FLAIR challenge, or what the CSVs say; auto: csv if there are any"
     )
     challenge_test: Literal["both", "1", "2"] = Field(
-        "both", description="with splits=challenge: the test places of FLAIR #1, of FLAIR #2, or both"
+        "both",
+        description="1 or 2: of the test places only those of FLAIR #1 or #2 (Table XIII), whatever else the splits say",
     )
     clouds: Clouds | None = Field(Clouds(), description="filter of Sentinel-2 dates by snow and cloud; null: none")
     average: Literal["none", "monthly", "semi-monthly"] = Field("none", description="means of the series by period")
@@ -138,24 +139,30 @@ class FlairHub(DataConfig):
                 where=self.path,
                 fix="set data.splits=flairhub, which reads the archive's metadata",
             )
-        if self.splits == "csv" or (self.splits == "auto" and told):
-            return [_split(word) for word in patches.splits]
+        name = {"auto": "flairhub", "challenge": "flairchallenge"}.get(self.splits, self.splits)
+        by_csv = self.splits == "csv" or (self.splits == "auto" and told)
+        words = list(patches.splits) if by_csv else self._official(patches, folder, name)
+        splits = [_split(word) for word in words]
+        if self.challenge_test == "both":
+            return splits
+        tests = self._official(patches, folder, "flairchallenge")
+        wanted = f"test-{self.challenge_test}"
+        return ["" if s == "test" and word != wanted else s for s, word in zip(splits, tests, strict=True)]
+
+    def _official(self, patches: Patches, folder: Path | None, name: str) -> list[str]:
+        """A column of the archive's splits."""
         if folder is None or not (folder / mtd.SPLIT_FILE).is_file():
             raise MissingDataError(
                 f"no {METADATA}/{mtd.SPLIT_FILE}, which tells the splits",
                 where=folder or self.path,
                 fix=f"put the archive's {METADATA} there, or give its CSVs: data.path=FILE.csv data.root={self.path}",
             )
-        name = {"auto": "flairhub", "challenge": "flairchallenge"}.get(self.splits, self.splits)
-        words = mtd.read_splits(folder / mtd.SPLIT_FILE, f"split_{name}", patches.names)
-        return [_split(word, self.challenge_test) for word in words]
+        return mtd.read_splits(folder / mtd.SPLIT_FILE, f"split_{name}", patches.names)
 
 
-def _split(word: str, challenge: str = "both") -> Split:
-    """Our name of a split; of the two test sets of the challenges the chosen one, or both."""
-    if word.startswith("test-"):
-        return "test" if challenge in ("both", word[-1]) else ""
-    return WORDS[word.lower()]
+def _split(word: str) -> Split:
+    """Our name of a split; the challenges have two test sets."""
+    return "test" if word.startswith("test-") else WORDS[word.lower()]
 
 
 __all__ = ["Clouds", "FlairHub", "FlairHubDataset"]
