@@ -348,6 +348,18 @@ LPIS_1 = _legend("lpis-1", LPIS_1_ROWS)
 LPIS_2 = _legend("lpis-2", LPIS_2_ROWS)
 LPIS_3 = _legend("lpis-3", LPIS_3_ROWS)
 
+# Genera of TreeSatAI (Ahlswede et al. 2023, ESSD 15, table 3), and ground that was cleared; the colours are ours.
+TREESATAI_15 = _legend(
+    "treesatai-15",
+    [
+        (i, name, PALETTE[i])
+        for i, name in enumerate(
+            ("Abies", "Acer", "Alnus", "Betula", "Cleared", "Fagus", "Fraxinus", "Larix", "Picea", "Pinus", "Populus",
+             "Prunus", "Pseudotsuga", "Quercus", "Tilia")
+        )
+    ],
+)  # fmt: skip
+
 LEGENDS: dict[str, Legend] = {
     legend.name: legend
     for legend in (
@@ -367,5 +379,6 @@ LEGENDS: dict[str, Legend] = {
         LPIS_1,
         LPIS_2,
         LPIS_3,
+        TREESATAI_15,
     )
 }

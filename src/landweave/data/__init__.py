@@ -14,9 +14,10 @@ from landweave.data.flairhub import FlairHub
 from landweave.data.sen12ms import SEN12MS
 from landweave.data.store import Pack
 from landweave.data.table import Table
+from landweave.data.treesatai import TreeSatAI
 
 Data = Annotated[
-    Table | Pack | EuroSAT | BigEarthNetV2 | SEN12MS | DFC2020 | FlairHub,
+    Table | Pack | EuroSAT | BigEarthNetV2 | SEN12MS | DFC2020 | FlairHub | TreeSatAI,
     Field(discriminator="kind"),
 ]
 
@@ -34,4 +35,5 @@ __all__ = [
     "Place",
     "Table",
     "Task",
+    "TreeSatAI",
 ]

@@ -41,6 +41,8 @@ def _kind(folder: Path) -> str:
         return "eurosat"
     if any(re.fullmatch("ROIs0000_(validation|test)", p.name) for p in folder.iterdir()):
         return "dfc2020"
+    if has("sentinel-ts"):
+        return "treesatai"
     if any(is_domain(p.name) for p in folder.iterdir()):
         return "flair-hub"
     return "sen12ms" if has(*SEASONS) else ""
