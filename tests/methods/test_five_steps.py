@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from landweave.run.experiment import recipes
-from tests.methods.five_steps import GOLDEN, five_steps
+from tests.methods.five_steps import GOLDEN, five_steps, names
 
 
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", names())
 def test_the_first_five_steps_are_as_they_were(name: str) -> None:
     expected = json.loads(GOLDEN.read_text())[name]
     found = five_steps(name)

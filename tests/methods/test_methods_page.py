@@ -22,7 +22,8 @@ def first_column(heading: str) -> set[str]:
 
 
 def test_every_recipe_and_every_term_stands_in_its_table() -> None:
-    assert first_column("The methods of the papers") == set(recipes())
+    mine = {name for name in recipes() if not name.startswith("flair/")}  # docs/flair.md has these
+    assert first_column("The methods of the papers") == mine
     kinds = {member.model_fields["kind"].default for member in get_args(get_args(Term)[0])}
     assert first_column("The terms") == kinds
 
