@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from landweave.data.flairhub import FlairHub
+from landweave.data.table import Table
 from landweave.errors import ConfigError, DataError, MissingDataError
 from tests.data.flair_layout import NAMES, Layout
 
@@ -161,6 +162,12 @@ def test_a_patch_in_two_csvs(own: Layout, tmp_path: Path) -> None:
         DataError, match=rf"TOY-DATASET_TEST\.csv:5: patch `{NAMES[0]}` stands in TOY-DATASET_TRAIN\.csv:2"
     ):
         FlairHub(path=str(first)).open()
+
+
+def test_such_a_csv_in_the_place_of_a_table_is_told_its_kind(own: Layout, tmp_path: Path) -> None:
+    file = own.csv(tmp_path / "mine.csv", NAMES, prefix="FLAIR-HUB_TOY/")
+    with pytest.raises(DataError, match=r"a CSV of FLAIR-HUB\n  fix: give data\.kind=flair-hub"):
+        Table(path=str(file)).open()
 
 
 def test_two_sets_of_csvs_in_a_folder(own: Layout, tmp_path: Path) -> None:

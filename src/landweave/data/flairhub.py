@@ -67,7 +67,7 @@ class FlairHub(DataConfig):
     )
     challenge_test: Literal["both", "1", "2"] = Field(
         "both",
-        description="1 or 2: of the test places only those of FLAIR #1 or #2 (Table XIII), whatever else the splits say",
+        description="1 or 2: of the test places only those of FLAIR #1 or #2 (Table XIII), whatever the splits",
     )
     clouds: Clouds | None = Field(Clouds(), description="filter of Sentinel-2 dates by snow and cloud; null: none")
     average: Literal["none", "monthly", "semi-monthly"] = Field("none", description="means of the series by period")
@@ -123,7 +123,8 @@ class FlairHub(DataConfig):
         """Places with their splits; one that has none of the chosen sensors is in no split, and a warning counts."""
         splits = self._splits(patches, folder)
         empty = ~np.any([patches.has(part) for part in wanted], axis=0) if wanted else np.ones(len(splits), bool)
-        if without := sum(bool(s) and e for s, e in zip(splits, empty.tolist(), strict=True)):
+        without = sum(bool(s) and e for s, e in zip(splits, empty.tolist(), strict=True))
+        if wanted and without:
             warnings.warn(f"{self.path}: {without} places have none of the chosen sensors: not used", stacklevel=2)
         geometry = folder / mtd.GEOM_FILE if folder else None
         there = geometry is not None and geometry.is_file()

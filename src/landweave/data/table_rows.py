@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landweave.data.flairhub_index import FOLDERS
 from landweave.errors import ConfigError, DataError, MissingDataError, did_you_mean, listed
 from landweave.legends import LEGENDS, Legend
 from landweave.sensors import SENSORS, sensor
@@ -212,6 +213,8 @@ def _check_columns(rows: Rows) -> None:
     """Refuse what is nearly a known column; other columns are the user's own and are left alone."""
     file, names = rows.path, rows.columns
     known = [*PLAIN, *SENSORS, *(LABEL + t for t in rows.tasks)]
+    if "patch_id" in names and set(FOLDERS) & set(names):
+        raise DataError("a CSV of FLAIR-HUB", where=file, fix=f"give data.kind=flair-hub data.path={file}")
     for column in names:
         stream, dot, part = column.rpartition(".")
         if column in PLAIN or is_stream(column) or (column.startswith(LABEL) and len(column) > len(LABEL)):
