@@ -93,6 +93,6 @@ def at_seen(
         return [f.new_zeros(len(seen), *f.shape[1:]).index_copy(0, at, f) for f in some]
     training = module.training
     module.eval()
-    some = run([torch.zeros_like(x[:1]) if x.is_floating_point() else x[:1] for x in inputs])
+    some = run([x[:1] * 0 if x.is_floating_point() else x[:1] for x in inputs])
     module.train(training)
     return [(0 * f).expand(len(seen), *f.shape[1:]) for f in some]

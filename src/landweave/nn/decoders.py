@@ -84,7 +84,6 @@ def _decoder(settings: Decoder, channels: Sequence[int]) -> tuple[nn.Module, int
 
             wide = settings.channels
             decoder = DeepLabV3Decoder(channels[-1], wide, settings.dilations, False, settings.dropout)
-            _group_norm(decoder.aspp.convs[-1])
             only_ours(decoder)
             return decoder, wide
     from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
