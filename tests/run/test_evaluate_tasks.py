@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,23 @@ import torch
 from typer.testing import CliRunner
 
 from landweave.__main__ import app
+from landweave.data import raster
 from landweave.data.dataset import Task
 from landweave.errors import ConfigError, DataError
 from landweave.grid import Grid
 from landweave.legends import LEGENDS, PARENTS, Legend
 from landweave.metrics import Confusion, miou_over, rules
 from landweave.metrics.boundary import Tolerance, near_boundary
-from landweave.run.evaluate import evaluate, evaluate_tasks, reopen
+from landweave.run.evaluate import evaluate, evaluate_tasks, hide, reopen, result_name
 from landweave.run.evaluate_text import by_group, gap, gap_lines, table
 from landweave.run.experiment import recipe
 from landweave.run.finish import finish
 from landweave.run.material import gather
-from landweave.run.predict import open_run
+from landweave.run.predict import Run, open_run
 from landweave.run.references import Constant
 from landweave.run.tally import Tally
 from landweave.sample import Batch, Label
-from tests.cli.places import write_table
+from tests.cli.places import save_rows, write_table
 
 FOUR = ["water", "trees", "crops", "built area"]
 
@@ -269,6 +272,104 @@ def test_groups_of_a_tally() -> None:
     one = Confusion(23)
     one.update(truth[2], said[2])
     assert found["D012"]["cells"] == one.to_json()
+
+
+# ---- several tasks
+
+TWO = """
+data: {{kind: table, path: {path}, streams: [s2-l2a, s1-rtc-gamma0], task: lulc}}
+method:
+  kind: uperfuse
+  encoder: {{name: test_resnet}}
+  decoder: {{kind: upernet-flair, pyramid: 16, channels: 8}}
+  tasks: {{again: 0.5}}
+train: {{batch_size: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two tasks, whose second label is the first with water for crops."""
+    folder = tmp_path_factory.mktemp("two")
+    rows = list(csv.DictReader(write_table(folder, 16).open()))
+    for row in rows:
+        given = raster.read(folder / row["label:lulc"])
+        raster.write(folder / f"again_{row['name']}.tif", np.where(given.data == 3, 1, given.data), given.grid)
+        row["label:again"] = f"again_{row['name']}.tif"
+    save_rows(folder / "places.csv", rows)
+    (folder / "two.yaml").write_text(TWO.format(path=folder / "places.csv"))
+    return made(recipe(folder / "two.yaml"), folder / "run")
+
+
+def test_all_tasks_are_scored_in_one_pass(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[tuple[str, ...]] = []
+    answers = Run.answers
+
+    def counted(self: Run, batch: Batch) -> dict[str, torch.Tensor]:
+        looks.append(batch.names)
+        return answers(self, batch)
+
+    monkeypatch.setattr(Run, "answers", counted)
+    found = evaluate_tasks(both)
+    monkeypatch.undo()
+    opened = open_run(both)
+    scene = reopen(opened, "test")
+    assert sorted(n for names in looks for n in names) == sorted(scene.dataset.places[i].name for i in scene.scored)
+    assert list(found) == ["lulc", "again"]
+    for task, result in found.items():
+        mine = Confusion(4)
+        for batch in scene.batches(scene.scored, batch_size=2):
+            label = batch.labels[task]
+            said = opened.predict_tasks(batch)[task].argmax(1)
+            mine.update(label.values.numpy(), said.numpy(), label.known.numpy())
+        assert result["task"] == task
+        assert result["confusion"] == mine.of_truth(opened.trained_of(task)).array.tolist()
+        assert set(result["references"]) == {"majority class", "random forest on pixel bands"}
+        name = "evaluation-test.json" if task == "lulc" else "evaluation-test-task-again.json"
+        assert json.loads((both / name).read_text())["scores"] == result["scores"]
+    crops = [result["classes"][2]["support"] for result in found.values()]
+    assert crops[0] > crops[1] == 0
+
+
+def test_one_task_of_several_may_be_asked_for(both: Path) -> None:
+    main, (further,) = both / "evaluation-test.json", both.glob("evaluation-test-task-*.json")
+    main.unlink()
+    found = evaluate(both, task="again")
+    assert found["task"] == "again"
+    assert json.loads(further.read_text())["scores"] == found["scores"]
+    assert not main.exists()
+    assert result_name("test", ["s2-l2a"], task="again") == "evaluation-test-task-again-only-s2-l2a-mean.json"
+    with pytest.raises(ConfigError, match="no task `agian`, did you mean `again`"):
+        evaluate(both, task="agian")
+
+
+def test_any_sensor_may_be_missing_at_prediction(both: Path) -> None:
+    """Weakness 26 of the spec: one checkpoint is asked with any subset of its sensors, and scored on it."""
+    opened = open_run(both)
+    scene = reopen(opened, "test")
+    (batch,) = scene.batches(scene.scored[:2], batch_size=2)
+    answers = [opened.predict(batch)]
+    for sensor in ("s2-l2a", "s1-rtc-gamma0"):
+        for result in evaluate_tasks(both, only=[sensor]).values():
+            assert result["only"] == [sensor]
+            assert result["n"] > 0
+            assert result["scores"]["miou_paper"] is not None
+        assert (both / f"evaluation-test-task-again-only-{sensor}-mean.json").is_file()
+        answers.append(opened.predict(hide(batch, opened.contract, [sensor])))
+    assert all(bool(torch.isfinite(a).all()) for a in answers)
+    assert not any(torch.allclose(a, b, atol=1e-6) for a, b in combinations(answers, 2)), "each sensor is looked at"
+
+
+def test_the_command_line_tells_every_task(both: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(both), "--split", "validation,test", "--json", "-"])
+    assert done.exit_code == 0, done.output
+    kept = json.loads(done.stdout)
+    assert [g["task"] for g in kept["gaps"]] == ["lulc", "again"]
+    assert list(kept["results"]["validation"]) == ["lulc", "again"]
+    told = done.stderr
+    assert "task `lulc`, split test" in told
+    assert "task `again`, split test" in told
+    assert f"{both}/evaluation-validation-task-again.json" in told
 
 
 # ---- the command line
