@@ -129,7 +129,7 @@ class TreeSatAIDataset(Dataset):
             what = f"snow or cloud on each of the {len(keep)} dates of s2-l2a; the clearest is kept"
             warnings.warn(f"{path.name}: {what}", stacklevel=2)
         clear = (one.mask <= clouds.probability).all(1, keepdims=True)
-        clear |= ~clear.any((2, 3), keepdims=True)  # a date that is kept although all of it is covered stays whole
+        clear |= ~clear.any(axis=(1, 2, 3))[:, None, None, None]  # a date that is kept although all of it is covered stays whole
         return replace(one, seen=one.seen & clear).take(keep)
 
     def classes(self, index: int, task: str) -> tuple[int, ...] | None:

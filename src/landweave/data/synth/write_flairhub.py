@@ -70,8 +70,8 @@ def write_patch(out: Path, look: Look) -> None:
     for sensor in SENSORS:
         if look.patch.has(sensor):
             form = _FORMS[sensor]
-            options = {"compress": "lzw"} if "LABEL" in sensor else {}
-            raster.write(out / look.patch.file(sensor), form.values(look), look.patch.grid(form.pixels), **options)
+            path, grid = out / look.patch.file(sensor), look.patch.grid(form.pixels)
+            raster.write(path, form.values(look), grid, compress="lzw" if "LABEL" in sensor else "none")
 
 
 # ---- metadata
