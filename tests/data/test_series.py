@@ -109,6 +109,7 @@ def test_the_official_switch_gives_every_official_number(name: str, period: Peri
     assert [offset(d) for d in theirs.days] == found[f"expected.{word}_day_offsets"].tolist()
     padded = (found[f"expected.{word}_values"] == 0).all((1, 2, 3))
     assert (theirs.dates_seen == ~padded).all()
+    assert (theirs.pixels_seen.all((1, 2, 3)) == ~padded).all(), "a repeated period is repeated whole"
 
 
 def test_day_offsets() -> None:
