@@ -14,6 +14,7 @@ from landweave.run.score import MONITORS
 
 NAMES = {
     "oa": "overall accuracy",
+    "oa_paper": "overall accuracy, answers of unscored classes forgotten",
     "aa_existing": "average accuracy, classes present",
     "aa_fixed": "average accuracy, all trained classes",
     "macro_precision": "macro precision",
@@ -23,8 +24,11 @@ NAMES = {
     "micro_recall": "micro recall",
     "micro_f1": "micro F1",
     "miou_existing": "mean IoU, classes present",
+    "miou_paper": "mean IoU, the rule of FLAIR-HUB's paper",
     "miou_all": "mean IoU, all trained classes",
+    "miou_official": "mean IoU, the rule of FLAIR-HUB's code",
     "fw_iou": "frequency-weighted IoU",
+    "miou_weighted": "frequency-weighted IoU, all classes",
     "kappa": "Cohen's kappa",
     "hamming": "Hamming loss (less is better)",
     "brier": "Brier score (less is better)",
@@ -32,6 +36,8 @@ NAMES = {
 }
 """Scores that a table shows, in its order, in words."""
 
+SIBLINGS = {"oa_paper": "oa", "miou_paper": "miou_existing", "miou_official": "miou_all", "miou_weighted": "fw_iou"}
+"""A score by another rule, which a table has where it is another number than this one."""
 CURVES = ("macro_f1", "micro_f1", "miou_existing", "oa", "average_precision")
 FEW_PLACES, FEW_GROUPS = 30, 5
 """Fewer places, or fewer scenes or regions, say nothing of how skilful a method is."""
@@ -164,9 +170,14 @@ def averages(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         {"name": text, "values": [scores.get(key) for _, scores in columns], "skill": evaluation["skill"].get(key)}
         for key, text in NAMES.items()
-        if key in evaluation["scores"]
+        if key in evaluation["scores"] and not _repeats(key, [s for _, s in columns])
     ]
     return {"columns": [name for name, _ in columns], "rows": rows}
+
+
+def _repeats(key: str, columns: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a score by another rule is the same number for every predictor."""
+    return key in SIBLINGS and all(scores.get(key) == scores.get(SIBLINGS[key]) for scores in columns)
 
 
 def classes(evaluation: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from landweave.errors import DataError, LandweaveError, RunError
 from landweave.files import write_json, write_text
-from landweave.reports import insight, page, robust, robust_measure
+from landweave.reports import insight, page, regions, robust, robust_measure
 from landweave.reports.examples import Example, collect_examples
 from landweave.reports.measure import load, measure
 from landweave.reports.pictures import data_uri
@@ -139,6 +139,9 @@ def write_report(
         classes=page.classes(main) if main else None,
         confusions=page.confusions(main) if main else None,
         others=[e for e in found[1:] if page.headline(e)],
+        readings=regions.readings(main) if main else [],
+        groups=regions.groups(main) if main else None,
+        tasks=regions.tasks(folder, config, main),
         head=page.headline,
         curves=curves,
         adapted=adapted,
