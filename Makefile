@@ -42,8 +42,9 @@ evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (res
 	$(RUN)python -m evidence.$(subst -,_,$(NAME))
 	$(RUN)python -m evidence.show
 
-benchmarks: $(STAMP) ## losses against other libraries (half an hour; writes benchmarks/losses.json and its page)
+benchmarks: $(STAMP) ## against other libraries (half an hour; writes benchmarks/*.json and their page)
 	$(RUN)python -m benchmarks.losses --json benchmarks/losses.json
+	$(RUN)python -m benchmarks.reading --json benchmarks/reading.json
 	$(RUN)python -m benchmarks.show
 
 format: $(STAMP) ## let ruff fix what it can

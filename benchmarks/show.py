@@ -1,7 +1,8 @@
-"""Print what was measured: `benchmarks/losses*.json` into `docs/benchmarks.md`. Run by `make benchmarks`."""
+"""Print what was measured: `benchmarks/*.json` into `docs/benchmarks.md`. Run by `make benchmarks`."""
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,46 @@ in the free memory is not started, with the estimate from its figure at fewer ro
 """
 
 
+OTHERS = {"reading": "Reading", "utae": "U-TAE"}
+"""Modules beside `losses` whose figures are printed, each under the text with which its file begins."""
+
+
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for path in sorted(HERE.glob("losses*.json")):
         found = json.loads(path.read_text())
-        about = "; ".join(f"{name} {what}" if name != "processor" else what for name, what in found["machine"].items())
-        parts.append(f"\n## Losses ({path.name})\n\n{about}.\n")
+        parts.append(f"\n## Losses ({path.name})\n\n{_machine(found)}.\n")
         works = list(dict.fromkeys(row["work"] for row in found["rows"]))
         parts += [_table(work, [r for r in found["rows"] if r["work"] == work]) for work in works]
+    for module, title in OTHERS.items():
+        for path in sorted(HERE.glob(f"{module}*.json")):
+            found = json.loads(path.read_text())
+            parts.append(
+                f"\n## {title} ({path.name})\n\n{_text(module)}\n\n{_machine(found)}.\n{_plain(found['rows'])}"
+            )
     return "".join(parts)
+
+
+def _machine(found: dict[str, Any]) -> str:
+    return "; ".join(f"{name} {what}" if name != "processor" else what for name, what in found["machine"].items())
+
+
+def _text(module: str) -> str:
+    """The docstring of a benchmark, read without running it."""
+    return ast.get_docstring(ast.parse((HERE / f"{module}.py").read_text())) or ""
+
+
+def _plain(rows: list[dict[str, Any]]) -> str:
+    """Rows of a benchmark that has one size a work."""
+    lines = ["", "| work | what | peer | peer's figure | ours | ratio | limit | |", "|" + "---|" * 8]
+    for row in rows:
+        word = "more" if "times_more" in row else "less"
+        limit = "" if row["limit"] is None else f"{row['limit']:g} times {word}"
+        cells = [row["work"], row.get("what", "CPU seconds"), row["peer"], number(row["figure"]), number(row["ours"]),
+                 f"{row[f'times_{word}']:.1f} x {word}", limit, _end(row)]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(work: str, rows: list[dict[str, Any]]) -> str:
@@ -43,10 +74,13 @@ def _table(work: str, rows: list[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     ratio = "" if row["times_less"] is None else f"{row['times_less']:.1f} x less"
-    verdict = {None: "", True: "reached", False: "**not reached**"}[row["reached"]]
-    end = "; ".join(x for x in (verdict, row["note"]) if x)
     return [f"{row['rows']:,}", row["what"], row["peer"] or "none", number(row["figure"]), number(row["ours"]), ratio,
-            row["limit"], end]  # fmt: skip
+            row["limit"], _end(row)]  # fmt: skip
+
+
+def _end(row: dict[str, Any]) -> str:
+    verdict = {None: "", True: "reached", False: "**not reached**"}[row["reached"]]
+    return "; ".join(x for x in (verdict, row["note"]) if x)
 
 
 def number(value: float | None) -> str:
