@@ -79,12 +79,14 @@ def test_no_word_at_all_shows_the_help() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("layout", ["bigearthnet-v2", "eurosat", "eurosat-rgb", "sen12ms", "dfc2020", "table"])
+@pytest.mark.parametrize(
+    "layout", ["bigearthnet-v2", "eurosat", "eurosat-rgb", "sen12ms", "dfc2020", "flair-hub", "table"]
+)
 def test_synth_says_how_to_train_on_what_it_wrote(layout: str, tmp_path: Path) -> None:
     from landweave.run.experiment import recipe
     from landweave.run.material import open_data
 
-    text = call("synth", layout, tmp_path / "world", "--places", 24)
+    text = call("synth", layout, tmp_path / "world", "--places", 4 if layout == "flair-hub" else 24)
     words = next(line for line in text.splitlines() if line.startswith("then: ")).split()
     assert words[1:3] == ["landweave", "train"]
     dataset, task = open_data(recipe(words[3], [w for w in words if "=" in w]))

@@ -24,7 +24,13 @@ from landweave.data.table import Table
 from landweave.errors import ConfigError, DataError
 from landweave.legends import load_legend
 
-PLACES = {"sen12ms": (18, 32), "dfc2020": (6, 32), "table": (5, 32), "bigearthnet-v2": (4, None)}
+PLACES = {
+    "sen12ms": (18, 32),
+    "dfc2020": (6, 32),
+    "table": (5, 32),
+    "bigearthnet-v2": (4, None),
+    "flair-hub": (1, None),
+}
 
 
 @pytest.fixture(scope="module")

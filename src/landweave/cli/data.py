@@ -107,6 +107,7 @@ _RECIPES = {
     "bigearthnet-v2": "supervised data.task=labels",
     "eurosat": "supervised",
     "eurosat-rgb": "supervised",
+    "flair-hub": "flair/lc-a --scale smoke",
 }
 """What a first training on a layout may be; on the others, whose labels are maps, `segment`."""
 
