@@ -52,9 +52,8 @@ def values(name: str, part: str) -> np.ndarray:
     if part in DATES:
         T, C = DATES[part], len(PARTS[part].bands)
         base = 1000 * (np.arange(T)[:, None] + 1) + 10 * (np.arange(C)[None] + 1) + number
-        if part.startswith("SENTINEL1"):
-            base = base / 1e5
-        stack = np.broadcast_to(base.reshape(T * C, 1, 1), (T * C, size, size))
+        scale = 1e5 if part.startswith("SENTINEL1") else 1
+        stack = np.broadcast_to((base / scale).reshape(T * C, 1, 1), (T * C, size, size))
         return stack.astype(np.uint16 if part == "SENTINEL2_TS" else np.float32)
     if part == "SENTINEL2_MSK-SC":
         return np.zeros((2 * DATES["SENTINEL2_TS"], size, size), np.uint16)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from landweave.data.dataset import SPLITS, Split
-from landweave.data.flairhub_index import FOLDERS, Patches, of_cells
+from landweave.data.flairhub_index import FOLDERS, Patches, Rows
 from landweave.errors import DataError, MissingDataError, did_you_mean, listed
 
 NAME, SPLIT = "patch_id", "split"
@@ -68,45 +69,36 @@ def read_csvs(path: Path, *, root: str = "") -> Patches:
         MissingDataError: no such CSV, or none of the folders that its paths name.
         DataError: a wrong column, a row of another length, a patch that stands twice, a path that is not its patch's.
     """
-    names: list[str] = []
-    lines: list[str] = []
-    splits: list[str] = []
-    columns: dict[str, list[str]] = {}
     files = sides(path)
+    found = Rows(next(iter(files)).parent, root)
     for file, side in files.items():
-        head, rows = _rows(file)
-        for part in (c for c in head if c in FOLDERS):
-            columns.setdefault(part, [""] * len(names))
-        for number, cells in rows:
-            row = dict(zip(head, (c.strip() for c in cells), strict=True))
-            names.append(row[NAME])
-            lines.append(f"{file}:{number}")
-            splits.append(_split(row[SPLIT], lines[-1]) if SPLIT in row else side)
-            for part, column in columns.items():
-                column.append(row.get(part, ""))
-    _once(names, lines)
-    return of_cells(names, columns, lines, splits, beside=next(iter(files)).parent, root=root)
+        for number, row in _rows(file):
+            line = f"{file}:{number}"
+            split = _split(row[SPLIT], line) if SPLIT in row else side
+            found.add(row[NAME], split, {c: row[c] for c in row if c in FOLDERS}, line)
+    return found.patches()
 
 
-def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and numbered rows; what separates the cells is what the header has more of."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"not a CSV file: {error}", where=file) from None
-    first = text.partition("\n")[0]
-    table = list(csv.reader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ","))
-    if not table:
-        raise DataError("the file is empty", where=file)
-    head = [c.strip() for c in table[0]]
-    _check_head(head, file)
-    body = [(n, row) for n, row in enumerate(table[1:], 2) if any(row)]
-    if not body:
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Numbered rows by column; what separates the cells is what the header has more of."""
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        first = stream.readline()
+        separator = ";" if first.count(";") > first.count(",") else ","
+        head = [c.strip() for c in next(csv.reader([first], delimiter=separator), [])]
+        if not head:
+            raise DataError("the file is empty", where=file)
+        _check_head(head, file)
+        number = 1
+        try:
+            for number, row in enumerate(csv.reader(stream, delimiter=separator), 2):
+                if len(row) not in (0, len(head)):
+                    raise DataError(f"{len(row)} cells under {len(head)} columns", where=f"{file}:{number}")
+                if any(row):
+                    yield number, dict(zip(head, (c.strip() for c in row), strict=True))
+        except csv.Error as error:
+            raise DataError(f"not a CSV file: {error}", where=f"{file}:{number}") from None
+    if number == 1:
         raise DataError("no row below the header", where=file)
-    for number, row in body:
-        if len(row) != len(head):
-            raise DataError(f"{len(row)} cells under {len(head)} columns", where=f"{file}:{number}")
-    return head, body
 
 
 def _check_head(head: list[str], file: Path) -> None:
@@ -123,13 +115,3 @@ def _split(word: str, where: str) -> str:
     if word.lower() not in WORDS:
         raise DataError(f"split `{word}`, not one of {listed(list(WORDS)[:-1])}", where=where)
     return WORDS[word.lower()]
-
-
-def _once(names: list[str], lines: list[str]) -> None:
-    first: dict[str, str] = {}
-    for name, line in zip(names, lines, strict=True):
-        if name in first:
-            raise DataError(
-                f"patch `{name}` stands in {Path(first[name]).name} too", where=line, fix="take one of the rows out"
-            )
-        first[name] = line

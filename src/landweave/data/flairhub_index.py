@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -227,39 +227,55 @@ def base_of(prefix: str, tail: str, *, beside: Path, root: str, where: str) -> s
     )
 
 
-def of_cells(
-    names: Sequence[str],
-    cells: Mapping[str, Iterable[str]],
-    lines: Sequence[str],
-    splits: Sequence[str],
-    *,
-    beside: Path,
-    root: str,
-) -> Patches:
-    """Patches of CSV rows; `cells` are their paths by column, empty where a patch lacks the file.
+class Rows:
+    """Patches of CSV rows, added one by one, so that the 2.4 million paths of the archive are never held at once."""
 
-    Raises:
-        DataError: a path that is not that of its patch and column.
-        MissingDataError: a folder that the paths name is not there.
-    """
-    bases: dict[str, int] = {}
-    at = {part: np.full(len(names), -1, np.int16) for part in cells}
-    patches = [Patch.parse(n, where=line) for n, line in zip(names, lines, strict=True)]
-    for part, column in cells.items():
-        prefixes: dict[str, int] = {}
-        for i, cell in enumerate(column):
-            if not cell:
-                continue
-            tail, path = patches[i].tail(part), cell.replace("\\", "/")
-            if not path.endswith(tail):
-                raise DataError(
-                    f"column {part} holds `{cell}`, which is no such file of patch `{names[i]}`",
-                    where=lines[i],
-                    fix=f"write a path that ends with {tail}; other files are read with data.kind=table",
-                )
-            prefix = path[: -len(tail)]
-            if prefix not in prefixes:
-                base = base_of(prefix, tail, beside=beside, root=root, where=lines[i])
-                prefixes[prefix] = bases.setdefault(base, len(bases))
-            at[part][i] = prefixes[prefix]
-    return Patches(names, list(bases), {p: a for p, a in at.items() if (a >= 0).any()}, lines, splits)
+    def __init__(self, beside: Path, root: str) -> None:
+        self.beside, self.root = beside, root
+        self.names: list[str] = []
+        self.lines: list[str] = []
+        self.splits: list[str] = []
+        self._first: dict[str, str] = {}
+        self._bases: dict[str, int] = {}
+        self._prefixes: dict[tuple[str, str], int] = {}
+        self._at: dict[str, list[int]] = {}
+
+    def add(self, name: str, split: str, cells: Mapping[str, str], line: str) -> None:
+        """One row: paths by column, empty where the patch lacks the file; `line` is where it stands.
+
+        Raises:
+            DataError: a patch that was there before, or a path that is not that of its patch and column.
+            MissingDataError: the folder that a path names is not there.
+        """
+        patch = Patch.parse(name, where=line)
+        if name in self._first:
+            what = f"patch `{name}` stands in {Path(self._first[name]).name} too"
+            raise DataError(what, where=line, fix="take one of the rows out")
+        self._first[name] = line
+        for part, cell in cells.items():
+            column = self._at.setdefault(part, [])
+            column += [-1] * (len(self.names) - len(column))  # a column that an earlier CSV had not
+            column.append(self._base(name, part, cell, patch.tail(part), line) if cell else -1)
+        self.names.append(name)
+        self.lines.append(line)
+        self.splits.append(split)
+
+    def _base(self, name: str, part: str, cell: str, tail: str, line: str) -> int:
+        path = cell.replace("\\", "/")
+        if not path.endswith(tail):
+            raise DataError(
+                f"column {part} holds `{cell}`, which is no such file of patch `{name}`",
+                where=line,
+                fix=f"write a path that ends with {tail}; other files are read with data.kind=table",
+            )
+        prefix = path[: -len(tail)]
+        if (part, prefix) not in self._prefixes:
+            base = base_of(prefix, tail, beside=self.beside, root=self.root, where=line)
+            self._prefixes[part, prefix] = self._bases.setdefault(base, len(self._bases))
+        return self._prefixes[part, prefix]
+
+    def patches(self) -> Patches:
+        """Everything that was added."""
+        at = {p: np.array(c + [-1] * (len(self.names) - len(c)), np.int16) for p, c in self._at.items()}
+        kept = {p: a for p, a in at.items() if (a >= 0).any()}
+        return Patches(self.names, list(self._bases), kept, self.lines, self.splits)
