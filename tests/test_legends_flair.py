@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from landweave.errors import DataError
 from landweave.legends import (
@@ -56,7 +58,7 @@ def test_twelve_classes_are_those_of_the_first_flair_sets() -> None:
     }  # fmt: skip
     assert set(COSIA_12.names) == first_twelve
     assert len(COSIA_12) == 12
-    codes = np.arange(19, dtype=np.uint8)
+    codes: NDArray[np.uint8] = np.arange(19, dtype=np.uint8)
     known = COSIA_12.encode(codes) != UNKNOWN
     assert known.sum() == 12
     names = [COSIA_19.names[c] for c in codes[known]]
@@ -76,7 +78,7 @@ def test_every_code_is_in_a_legend_or_is_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
 def test_counting_bytes_encodes_as_sorting_does(dtype: type) -> None:
-    codes = np.random.default_rng(0).integers(0, 19, (3, 40, 41)).astype(dtype)
+    codes: NDArray[Any] = np.random.default_rng(0).integers(0, 19, (3, 40, 41)).astype(dtype)
     table = COSIA_15.table()
     plain = np.vectorize(table.__getitem__)(codes).astype(np.uint8)
     np.testing.assert_array_equal(COSIA_15.encode(codes), plain)

@@ -18,7 +18,8 @@ from landweave.data.flairhub_index import Patch, list_folders
 from landweave.data.layouts import meant
 from landweave.data.stats import contract_of
 from landweave.errors import ConfigError, DataError, MissingDataError
-from landweave.sample import NO_DAY, UNKNOWN, collate, day_of
+from landweave.legends import UNKNOWN
+from landweave.sample import NO_DAY, collate, day_of
 from landweave.sensors import StreamChoice
 from tests.data.flair_layout import NAMES, SIZES, Layout, grid_of, values
 
@@ -170,7 +171,7 @@ def test_labels_are_indices_with_what_is_ignored_unknown(whole: Layout) -> None:
 
 @pytest.mark.parametrize(("legend", "known"), [("cosia-19", 19), ("cosia-15", 15), ("cosia-12", 12)])
 def test_three_legends_of_land_cover(whole: Layout, legend: str, known: int) -> None:
-    dataset = FlairHub(path=str(whole.root), legend=legend, labels=("cosia",)).open()  # type: ignore[arg-type]
+    dataset = FlairHub(path=str(whole.root), legend=legend, labels=("cosia",)).open()
     assert list(dataset.tasks) == ["cosia"]
     label = dataset.read(0).labels["cosia"]
     assert len(label.legend) == known
@@ -323,11 +324,12 @@ def test_metadata_are_read_once(own: Layout, monkeypatch: pytest.MonkeyPatch) ->
 def test_metadata_of_a_read_only_archive_are_kept_elsewhere(
     own: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from landweave import files
     from landweave.data import flairhub_mtd as mtd
 
     shutil.rmtree(own.root / "GLOBAL_ALL_MTD" / "landweave-index", ignore_errors=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    plain = mtd.write_bytes
+    plain = files.write_bytes
 
     def write(path: Path, content: bytes) -> Path:
         if own.root in path.parents:  # root may write anywhere, so a read-only folder is played
