@@ -63,6 +63,7 @@ class UTAENet(nn.Module):
         self.attention = LTAE(settings, channels=down[-1])
         steps = zip(reversed(_pairs(up)), reversed(down[:-1]), strict=True)
         self.up = nn.ModuleList(Up(deep, fine, skip, stride=settings.stride) for (fine, deep), skip in steps)
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self, x: Float[Tensor, "B T C H W"], days: Float[Tensor, "B T"], seen: Bool[Tensor, "B T"]
@@ -95,7 +96,8 @@ class UTAENet(nn.Module):
             order = order[:, : max(1, int(seen.sum(1).max()))]
         here = seen.gather(1, order)
         place, date = here.nonzero(as_tuple=True)
-        levels = [self.first(x[place, order[place, date]])]
+        rows = x[place, order[place, date]].contiguous(memory_format=torch.channels_last)
+        levels = [self.first(rows)]
         for step in self.down:
             levels.append(step(levels[-1]))
         deepest, attention = self.attention(levels[-1], days.gather(1, order), here)
@@ -146,8 +148,9 @@ class LTAE(nn.Module):
     ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B T heads h w"]]:
         """Features a pixel, and the attention. `rows` are the maps of the seen dates, by place and then date."""
         (B, T), (N, C, h, w) = seen.shape, rows.shape
-        x = rows if N == B * T else rows.new_zeros(B * T, C, h, w).index_copy(0, seen.flatten().nonzero()[:, 0], rows)
-        x = x.view(B, T, C, h * w).permute(0, 3, 1, 2)
+        if N < B * T:
+            rows = rows.new_zeros(B * T, C, h, w).index_copy(0, seen.flatten().nonzero()[:, 0], rows)
+        x = rows.unflatten(0, (B, T)).permute(0, 3, 4, 2, 1).reshape(B, h * w, C, T)
         x = self._normed(x, seen)
         encoded = encoding(days, self.project.out_features // self.heads, self.period).to(x)
         attention = self._attention(x, encoded, seen)
@@ -155,41 +158,43 @@ class LTAE(nn.Module):
         found = self.last(self.drop(found)).view(B, h, w, C).permute(0, 3, 1, 2)
         return found, attention.view(B, h, w, self.heads, T).permute(0, 4, 3, 1, 2)
 
-    def _normed(self, x: Float[Tensor, "B P T C"], seen: Bool[Tensor, "B T"]) -> Float[Tensor, "B P T C"]:
-        """Group norm over the seen dates of a pixel (over all T of them as the official code does it)."""
-        groups = x.unflatten(3, (self.heads, -1))
-        count = seen.new_full(seen.shape[:1], seen.shape[1], dtype=x.dtype) if self.official else seen.sum(1).to(x)
-        number = (count * groups.shape[-1]).clamp(min=1)[:, None, None]
-        at = torch.ones_like(seen) if self.official else seen
-        mean = (groups.sum((2, 4)) / number)[:, :, None, :, None]  # unseen dates are zeros and add nothing
-        centred = (groups - mean) * at.to(x)[:, None, :, None, None]
-        variance = centred.square().sum((2, 4)) / number
-        scaled = centred * (variance + self.norm.eps).rsqrt()[:, :, None, :, None]
-        return scaled.flatten(3) * self.norm.weight + self.norm.bias
+    def _normed(self, x: Float[Tensor, "B P C T"], seen: Bool[Tensor, "B T"]) -> Float[Tensor, "B P C T"]:
+        """Group norm over the seen dates of a pixel (over all T as the official code does it), without weight and bias.
+
+        These are linear and come after it, with the layers that follow.
+        """
+        if self.official or bool(seen.all()):
+            return F.group_norm(x.flatten(0, 1), self.heads, eps=self.norm.eps).view_as(x)
+        groups = x.unflatten(2, (self.heads, -1))
+        here = seen.to(x)[:, None, None, None]
+        number = here.sum(4, keepdim=True) * groups.shape[3]
+        centred = (groups - groups.sum((3, 4), keepdim=True) / number) * here  # unseen dates are 0: nothing in the sum
+        deviation = (centred.square().sum((3, 4), keepdim=True) / number + self.norm.eps).sqrt()
+        return (centred / deviation).flatten(2, 3)
 
     def _attention(
-        self, x: Float[Tensor, "B P T C"], encoded: Float[Tensor, "B T S"], seen: Bool[Tensor, "B T"]
+        self, x: Float[Tensor, "B P C T"], encoded: Float[Tensor, "B T S"], seen: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B P heads T"]:
-        """Softmax over the seen dates of query times key, the key's layers folded into the query."""
-        keys = self.keys.weight.view(self.heads, self.key, -1)
+        """Softmax over the seen dates of query times key, the layers below the key folded into the query."""
+        keys = self.keys.weight.unflatten(0, (self.heads, self.key))
         query = torch.einsum("hk,hkd->hd", self.query, keys) / self.key**0.5
-        bias = (self.query * self.keys.bias.view(self.heads, self.key)).sum(1) / self.key**0.5
-        of_days = torch.einsum("hd,btd->bth", query.unflatten(1, (self.heads, -1)).sum(1), encoded)
-        constant = of_days + query @ self.project.bias + bias
-        scores = F.linear(x, query @ self.project.weight) + constant[:, None]
-        scores = scores.masked_fill(~seen[:, None, :, None], float("-inf"))
-        weights: Tensor = self.drop_dates(scores.softmax(2).transpose(2, 3))
+        bias = (self.query * self.keys.bias.unflatten(0, (self.heads, self.key))).sum(1) / self.key**0.5
+        below = query @ self.project.weight
+        of_days = torch.einsum("hs,bts->bht", query.unflatten(1, (self.heads, -1)).sum(1), encoded)
+        constant = query @ self.project.bias + below @ self.norm.bias + bias
+        scores = (below * self.norm.weight) @ x + (of_days + constant[:, None])[:, None]
+        weights: Tensor = self.drop_dates(scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(3))
         return weights
 
     def _values(
-        self, x: Float[Tensor, "B P T C"], encoded: Float[Tensor, "B T S"], attention: Float[Tensor, "B P heads T"]
+        self, x: Float[Tensor, "B P C T"], encoded: Float[Tensor, "B T S"], attention: Float[Tensor, "B P heads T"]
     ) -> Float[Tensor, "BP D"]:
         """Each head's slice of the projected features, summed over the dates first and projected then."""
-        summed = attention @ x
+        total = attention.sum(3, keepdim=True)
+        summed = (attention @ x.transpose(2, 3)) * self.norm.weight + total * self.norm.bias
         slices = self.project.weight.unflatten(0, (self.heads, -1))
         bias = self.project.bias.unflatten(0, (self.heads, -1))
-        values = torch.einsum("bphc,hsc->bphs", summed, slices)
-        values = values + attention.sum(3, keepdim=True) * bias + attention @ encoded[:, None]
+        values = torch.einsum("bphc,hsc->bphs", summed, slices) + total * bias + attention @ encoded[:, None]
         return values.flatten(2).flatten(0, 1)
 
 
@@ -276,7 +281,7 @@ def _block(widths: Sequence[int], *, dates: bool, stride: int = 1) -> nn.Sequent
     layers: list[nn.Module] = []
     for wide, narrow in _pairs(widths):
         norm = nn.GroupNorm(GROUPS, narrow) if dates else BatchNorm(narrow)
-        layers += [Reflected(wide, narrow, stride=stride), norm, nn.ReLU()]
+        layers += [Reflected(wide, narrow, stride=stride), norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
