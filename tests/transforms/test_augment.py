@@ -91,6 +91,32 @@ def test_the_affine_way_agrees_with_the_exact_one() -> None:
     assert torch.equal(affine.labels["map"].values, exact.labels["map"].values)
 
 
+def test_a_wider_window_is_cut_about_the_same_ground() -> None:
+    """`data.context`: the middle of a series that reaches beyond the place stays on the place, in every view."""
+
+    def wide(name: str) -> Sample:
+        def ground(grid: Grid, n: int) -> np.ndarray:
+            """Each pixel's value is the easting plus a thousandth of the northing of its middle."""
+            return np.array(
+                [[[x + 1e-3 * y for x, y in (grid.xy(r + 0.5, c + 0.5) for c in range(n))]] for r in range(n)]
+            )
+
+        around = Grid(GRID.crs, (20, 0, -80, 0, -20, 80), (16, 16))  # twice the side, about the same middle
+        fine, coarse = (np.moveaxis(ground(g, 16), 1, 0).astype(np.float32) for g in (GRID, around))
+        images = {
+            "dem": Image.of("dem", ["elevation"], fine, grid=GRID),
+            "s2-l2a": Image.of("s2-l2a", ["B02"], coarse, grid=around, scale=1.0),
+        }
+        return Sample(images, {"map": Label.of_map(np.ones((16, 16), int), LEGEND, grid=GRID)}, name)
+
+    batch = collate([wide(f"place-{n}") for n in "abcdefgh"])
+    for settings in (CROP, Augment()):
+        view = augment(batch, settings, (5,))
+        fine, middle = view.images["dem"].data[:, 0, 0], view.images["s2-l2a"].data[:, 0, 0, 4:12, 4:12]
+        torch.testing.assert_close(middle, torch.nn.functional.avg_pool2d(fine, 2), rtol=0, atol=2.0)  # 0.1 pixels
+        assert float((fine - fine[:, :1, :1]).abs().amax()) > 50
+
+
 def test_a_crop_by_a_loop() -> None:
     """Each pixel of a cut view, traced back by hand through crop, flip and transposition."""
     batch = batch_of("abcd")

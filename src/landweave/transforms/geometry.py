@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from landweave.errors import ConfigError
+from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.sample import Batch, Image, Label
 from landweave.sensors import sensor
@@ -43,9 +44,42 @@ def moved(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
         return by_sensor[name]
 
     cut = settings.crop is not None
-    images = {s: (_cut_image(s, im, draws(s)) if cut else _copied(im, draws(s))) for s, im in batch.images.items()}
+    reach = _reach(batch) if cut else {}
+    images = {
+        s: (_cut_image(s, im, draws(s), reach.get(s, 1.0)) if cut else _copied(im, draws(s)))
+        for s, im in batch.images.items()
+    }
     labels = {t: _moved_label(la, draws(), cut) if la.kind == "map" else la for t, la in batch.labels.items()}
     return replace(batch, images=images, labels=labels)
+
+
+def _reach(batch: Batch) -> dict[str, float]:
+    """How far each stream reaches, in sides of the smallest ground of a place: above 1 with `data.context`.
+
+    Without georeference it is not known, and not told: all images of a place are of one ground then.
+    """
+    found = {}
+    labels = [_grids(label) for label in batch.labels.values()]
+    images = {stream: _grids(image) for stream, image in batch.images.items()}
+    for stream, grids in images.items():
+        at = next((i for i, g in enumerate(grids) if g), None)
+        own = None if at is None else grids[at]
+        if at is None or own is None:
+            continue
+        others = [g for part in (*images.values(), *labels) if part and (g := part[at]) and g.crs == own.crs]
+        side = _side(own) / min(map(_side, others))
+        if side > 1.05:
+            found[stream] = side
+    return found
+
+
+def _grids(part: Image | Label) -> tuple[Grid | None, ...]:
+    """By place; nothing where no place has any."""
+    return part.grid if isinstance(part.grid, tuple) else ()
+
+
+def _side(grid: Grid) -> float:
+    return grid.pixel[1] * grid.shape[0]
 
 
 def _all_square(batch: Batch) -> bool:
@@ -84,9 +118,10 @@ def _turn(values: Tensor, draws: Draws) -> Tensor:
     return out
 
 
-def _cut_image(stream: str, image: Image, draws: Draws) -> Image:
+def _cut_image(stream: str, image: Image, draws: Draws, reach: float) -> Image:
+    """Cut and enlarged; of an image that reaches beyond the place, the same window with as much around it."""
     image = physical(image)
-    theta = _affine(draws, image.data.device)
+    theta = _affine(draws, image.data.device, reach)
     B, _, _, H, W = image.data.shape
     seen = image.pixels_seen
     decibels = sensor(stream).unit == "dB"
@@ -112,12 +147,15 @@ def _mean_of_seen(values: Tensor, seen: Tensor, theta: Tensor) -> Tensor:
     return torch.where(weight > 0, total / weight.clamp(min=1e-12), 0)
 
 
-def _affine(draws: Draws, device: torch.device) -> Float[Tensor, "B 2 3"]:
-    """Where each pixel of the view comes from, in coordinates from -1 to 1 (x, then y)."""
+def _affine(draws: Draws, device: torch.device, reach: float = 1.0) -> Float[Tensor, "B 2 3"]:
+    """Where each pixel of the view comes from, in coordinates from -1 to 1 (x, then y) of an image.
+
+    `reach` is the image's side in sides of the place, from which the middle of the window is counted.
+    """
     rows = []
     for d in draws:
         fx, fy = (-d.side if d.flip_cols else d.side), (-d.side if d.flip_rows else d.side)
-        x, y = (2 * d.col - 1) * (1 - d.side), (2 * d.row - 1) * (1 - d.side)
+        x, y = ((2 * v - 1) * (1 - d.side) / reach for v in (d.col, d.row))
         # a pixel of the view is un-flipped first and un-transposed after, the other way round than `_turn` went
         rows.append([[0.0, fy, x], [fx, 0.0, y]] if d.transpose else [[fx, 0.0, x], [0.0, fy, y]])
     return torch.tensor(rows, dtype=torch.float32, device=device)
