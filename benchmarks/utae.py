@@ -139,7 +139,7 @@ def ours(net: UTAENet, x: Tensor, days: Tensor, seen: Tensor) -> list[Tensor]:
 
 def published(net: UTAENet, x: Tensor, days: Tensor, seen: Tensor) -> list[Tensor]:
     """The same weights in the order of the paper (Garnot and Landrieu 2021, section 3) and of its code."""
-    padding = x.eq(0).flatten(2).all(2)
+    padding = x.eq(0).all(4).all(3).all(2)
     levels = [twice(net.first, x)]
     for block in net.down:
         levels.append(twice(block, levels[-1]))
@@ -154,13 +154,13 @@ def twice(block: nn.Module, x: Tensor) -> Tensor:
     """A block over the dates of all places: on zeros, for the shape, then on the images that are no padding."""
     rows = x.flatten(0, 1)
     shape = block(torch.zeros_like(rows)).shape
-    padding = rows.eq(0).flatten(1).all(1)
+    padding = rows.eq(0).all(3).all(2).all(1)
     if bool(padding.any()):
         found = rows.new_zeros(shape)
         found[~padding] = block(rows[~padding])
     else:
         found = block(rows)
-    return found.unflatten(0, x.shape[:2])
+    return found.view(*x.shape[:2], *found.shape[1:])
 
 
 def attended(ltae: LTAE, x: Tensor, days: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,7 +175,7 @@ def attended(ltae: LTAE, x: Tensor, days: Tensor, padding: Tensor) -> tuple[Tens
     rows = rows + encoding(when, width // heads, ltae.period).repeat(1, 1, heads)
     keys = ltae.keys(rows).view(N, T, heads, ltae.key).permute(2, 0, 1, 3).reshape(-1, T, ltae.key)
     query = ltae.query[:, None].expand(heads, N, ltae.key).reshape(-1, 1, ltae.key)
-    values = torch.stack(rows.split(width // heads, dim=2)).view(heads * N, T, -1)
+    values = torch.stack(rows.chunk(heads, dim=2)).view(heads * N, T, -1)
     hidden = padding[:, None].expand(B, h * w, T).reshape(N, T).repeat(heads, 1)
     scores = (query @ keys.transpose(1, 2))[:, 0] / ltae.key**0.5
     weights = scores.masked_fill(hidden, -1e3).softmax(1)

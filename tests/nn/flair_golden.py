@@ -94,14 +94,15 @@ def made(key: str, shape: tuple[int, ...], kind: str) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64)
     count = int(np.prod(shape, dtype=np.int64))
     u = high_bits(key, count).astype(np.float64) / 2.0**24
-    c = 2 * u - 1
-    values = {
-        "matrix": lambda: np.sqrt(3 / np.prod(shape[1:])) * c,
-        "norm_weight": lambda: 1 + 0.2 * c,
-        "bias": lambda: 0.1 * c,
-        "running_mean": lambda: 0.1 * c,
-        "running_var": lambda: 0.5 + u,
-    }[kind]()
+    wide = float(np.sqrt(3 / np.prod(shape[1:])))
+    middle, spread = {  # 0.5 + u is 1 + 0.5 c
+        "matrix": (0.0, wide),
+        "norm_weight": (1.0, 0.2),
+        "bias": (0.0, 0.1),
+        "running_mean": (0.0, 0.1),
+        "running_var": (1.0, 0.5),
+    }[kind]
+    values = middle + spread * (2 * u - 1)
     return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
 

@@ -12,7 +12,7 @@ from timm.layers import weight_init
 
 from landweave.contract import Contract
 from landweave.nn import model as models
-from landweave.nn.config import DeepLabV3, Encoder, SegFormer, UNet, UPerNetFlair
+from landweave.nn.config import Decoder, DeepLabV3, Encoder, SegFormer, UNet, UPerNetFlair
 from landweave.nn.decoders import MapHead
 from landweave.nn.encoders import StreamEncoder
 from tests.conftest import SHARED
@@ -41,7 +41,12 @@ GRID = {
     "Swin-Base": SWIN,
     "Swin-Large": "swin_large_patch4_window12_384",
 }
-DECODERS = {"UNet": UNet(), "SegFormer": SegFormer(), "DeepLabV3": DeepLabV3(), "UPerNet": UPerNetFlair()}
+DECODERS: dict[str, Decoder] = {
+    "UNet": UNet(),
+    "SegFormer": SegFormer(),
+    "DeepLabV3": DeepLabV3(),
+    "UPerNet": UPerNetFlair(),
+}
 
 
 def tables(*numbers: int) -> list[dict[str, Any]]:

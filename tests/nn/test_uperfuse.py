@@ -11,7 +11,6 @@ from torch import nn
 
 from landweave.contract import Contract
 from landweave.errors import ConfigError
-from landweave.nn import uperfuse
 from landweave.nn.config import (
     UTAE,
     Circumstances,
@@ -28,7 +27,7 @@ from landweave.nn.config import (
     UPerNetFlair,
 )
 from landweave.nn.series import cropped, sampled
-from landweave.nn.stages import FuseLogits, laid
+from landweave.nn.stages import FuseByStage, FuseLogits, laid
 from landweave.nn.uperfuse import UPerFuseModel
 from landweave.nn.utae import Reflected
 from landweave.sample import NO_DAY, Batch
@@ -153,7 +152,7 @@ def test_an_absent_sensor_says_nothing_and_takes_nothing(fusion: Any) -> None:
 def test_what_stands_for_an_absent_sensor_is_learned() -> None:
     contract = contract_of("aerial", S2)
     made = model(contract)
-    assert isinstance(made.fuse, uperfuse.FuseByStage)
+    assert isinstance(made.fuse, FuseByStage)
     made(batch(contract)).logits.square().mean().backward()
     assert not bool(made.fuse.learned[S2].grad.any())
     made(absent(batch(contract), S2, 0)).logits.square().mean().backward()
@@ -301,8 +300,9 @@ def test_circumstances_begin_as_nothing_and_are_learned() -> None:
     with torch.no_grad():
         assert torch.equal(made.eval()(plain).logits, without(plain).logits)
     made.train()(plain).logits.square().mean().backward()
-    assert bool(made.told.net[2].weight.grad.any())
-    nn.init.normal_(made.told.net[2].weight)
+    assert made.told.last.weight.grad is not None
+    assert bool(made.told.last.weight.grad.any())
+    nn.init.normal_(made.told.last.weight)
     without.load_state_dict({k: v for k, v in made.state_dict().items() if not k.startswith("told.")})
     later = replace(plain.images["aerial"], days=plain.images["aerial"].days + 90)
     unknown = replace(plain.images["aerial"], days=torch.full_like(later.days, NO_DAY))
@@ -318,7 +318,7 @@ def test_a_place_is_told_by_its_grid() -> None:
     contract = contract_of("aerial")
     made, plain = model(contract, circumstances=Circumstances(place=True)).eval(), batch(contract)
     assert made.told is not None
-    nn.init.normal_(made.told.net[2].weight)
+    nn.init.normal_(made.told.last.weight)
     grids = (Grid("EPSG:2154", (0.2, 0, 7e5, 0, -0.2, 6.6e6), (64, 64)), None)
     known = replace(plain, images={"aerial": replace(plain.images["aerial"], grid=grids)})
     with torch.no_grad():
@@ -330,7 +330,7 @@ def test_a_place_is_told_by_its_grid() -> None:
 def test_encoders_go_from_one_model_to_another_of_other_classes() -> None:
     contract = contract_of("aerial", S2)
     one, two = model(contract), model(contract, classes={"other": 9})
-    nn.init.constant_(one.encoders[S2].net.attention.query, 3.0)
+    nn.init.constant_(one.get_parameter(f"encoders.{S2}.net.attention.query"), 3.0)
     two.load_encoders(one.state_dict(), "one")
     mine, theirs = two.encoder_state(), one.encoder_state()
     assert mine.keys() == theirs.keys()

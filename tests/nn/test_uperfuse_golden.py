@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from landweave.nn.absent import MeanFeatures, mean_of_seen
 from landweave.nn.config import Encoder, Stages, UPerNetFlair
 from landweave.nn.decoders import MapHead
+from landweave.nn.decoders_flair import UPerNetFlairDecoder
 from landweave.nn.encoders import StreamEncoder, resize
 from landweave.nn.flair_weights import UNREAD, UPERNET, load_released, renamed
 from landweave.nn.stages import FuseByStage
@@ -32,6 +33,7 @@ def test_the_decoder_gives_what_the_published_shape_gives(name: str, widths: tup
     head.load_state_dict({k: v for k, v in state.items() if not k.startswith(UNREAD)})
     levels = [found.input(f"level_{i}") for i in range(2, 6)]
     maps = [levels[0].new_zeros(len(levels[0]), 0, 32, 32), *levels]
+    assert isinstance(head.decoder, UPerNetFlairDecoder)
     with torch.no_grad():
         pyramid = head.decoder.pyramid(maps)
         found.require("psp", pyramid[0])

@@ -15,7 +15,7 @@ from landweave.nn.utae import LTAE, Answer, UTAENet
 from tests.nn.flair_golden import Case, case, high_bits, rule
 
 REDUCED = {"encoder_widths": (16, 16, 16, 64), "decoder_widths": (8, 8, 16, 64), "hidden": (8, 19)}
-GOLDEN = {
+GOLDEN: dict[str, tuple[dict[str, Any], int, int]] = {
     "case1a": (REDUCED, 10, 19),
     "case1b": (REDUCED, 10, 19),
     "case1c": (

@@ -38,11 +38,10 @@ class Told(nn.Module):
         super().__init__()
         self.settings, self.sensors, self.widths = settings, tuple(sensors), list(widths)
         size = 3 * len(self.sensors) * settings.dates + (4 * OCTAVES + 1) * settings.place
-        self.net = nn.Sequential(
-            nn.Linear(size, settings.width), nn.ReLU(), nn.Linear(settings.width, sum(self.widths))
-        )
-        nn.init.zeros_(self.net[2].weight)
-        nn.init.zeros_(self.net[2].bias)
+        self.last = nn.Linear(settings.width, sum(self.widths))
+        self.net = nn.Sequential(nn.Linear(size, settings.width), nn.ReLU(), self.last)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, batch: Batch) -> list[Float[Tensor, "B D 1 1"]]:
         """What to add to each stage."""

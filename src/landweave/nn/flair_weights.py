@@ -181,7 +181,7 @@ def load_released(model: UPerFuseModel, file: Path, heads: Mapping[str, Head]) -
         if key in own and fits.shape == own[key].shape:
             fitted[key] = fits
         elif key.startswith(ABOVE):
-            taken.anew.add(key.rpartition(".")[0])
+            (taken.anew if key in own else taken.left).add(key.rpartition(".")[0])
         else:
             what = f"{tuple(own[key].shape)} here" if key in own else "not here"
             taken.wrong.append(f"{key}: {tuple(value.shape)} there, {what}")
@@ -199,7 +199,8 @@ def load_released(model: UPerFuseModel, file: Path, heads: Mapping[str, Head]) -
             fix="give the sensors, the encoder and the widths that the file was trained with",
         )
     model.load_state_dict(own | fitted)
-    return [*taken.notes, *([f"starting anew: {listed(sorted(taken.anew), 6)}"] if taken.anew else [])]
+    found = {"starting anew": taken.anew, "left there": taken.left}
+    return [*taken.notes, *(f"{what}: {listed(sorted(parts), 6)}" for what, parts in found.items() if parts)]
 
 
 class Translation:
@@ -209,6 +210,7 @@ class Translation:
         self.model, self.given = model, given
         self.state: dict[str, Tensor] = {}
         self.anew: set[str] = set()
+        self.left: set[str] = set()
         self.wrong: list[str] = []
         self.notes: list[str] = []
         mains = list(dict.fromkeys(k.split(".")[1] for k in given if k.startswith("main_decoders.")))
@@ -223,9 +225,7 @@ class Translation:
             elif part != "fusion_handler":
                 self.wrong.append(f"{key} is unknown")
         self._fusion()
-        spare = [s for p, s in SENSORS.items() if self._has(p) and s not in model.sensors]
-        if spare:
-            self.notes.append(f"left there: {listed(spare, 10)}")
+        self.left |= {s for p, s in SENSORS.items() if self._has(p) and s not in model.sensors}
 
     def _has(self, part: str) -> bool:
         return any(k.startswith(f"encoders.{part}.") for k in self.given)
@@ -256,7 +256,7 @@ class Translation:
     def _branch(self, owner: str, name: str, value: Tensor) -> None:
         part, _, label = owner.partition("__")
         for task, head in self.heads.items():
-            if head.label == label and SENSORS.get(part) in self.model.branches:
+            if head.label == label and SENSORS.get(part, "") in self.model.branches:
                 self._decoder(f"branches.{SENSORS[part]}.{task}", head, name, value)
 
     def _decoder(self, place: str, head: Head, name: str, value: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Maps = Mapping[str, Sequence[Float[Tensor, "B D H W"]]]
     Seen = Mapping[str, Bool[Tensor, " B"]]
+
+M = TypeVar("M")
 
 MEETS = 1
 """The first stage of a pyramid that the maps of a series join: that of 1/4."""
@@ -99,10 +101,10 @@ class FuseByStage(nn.Module):
         return [filled(f, seen, part) for f, part in zip(maps, parts, strict=True)]
 
 
-def paired(maps: Sequence[Tensor] | Sequence[int]) -> list[Tensor] | list[int]:
+def paired(maps: Sequence[M]) -> list[M]:
     """What a series gives to each stage from 1/4 on: its maps deepest first, the deepest again where they are few."""
     lacking = DEPTH - MEETS - len(maps)
-    return [*[maps[0]] * lacking, *maps]  # type: ignore[list-item]
+    return [*[maps[0]] * lacking, *maps]
 
 
 def laid(x: Float[Tensor, "B D H W"], extent: tuple[float, float], size: tuple[int, int]) -> Float[Tensor, "B D h w"]:

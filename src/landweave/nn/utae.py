@@ -114,9 +114,9 @@ def gathered(
     B, T, heads = attention.shape[:3]
     N, C, H, W = level.shape
     share = attention.flatten(0, 1) if N == B * T else attention[seen]
-    weighted = (level.unflatten(1, (heads, -1)) * resize(share, (H, W))[:, :, None]).flatten(1, 2)
+    weighted = (level.view(N, heads, C // heads, H, W) * resize(share, (H, W))[:, :, None]).flatten(1, 2)
     if N == B * T:
-        return weighted.unflatten(0, (B, T)).sum(1)
+        return weighted.view(B, T, C, H, W).sum(1)
     return weighted.new_zeros(B, C, H, W).index_add(0, seen.nonzero()[:, 0], weighted)
 
 
@@ -150,7 +150,7 @@ class LTAE(nn.Module):
         (B, T), (N, C, h, w) = seen.shape, rows.shape
         if N < B * T:
             rows = rows.new_zeros(B * T, C, h, w).index_copy(0, seen.flatten().nonzero()[:, 0], rows)
-        x = rows.unflatten(0, (B, T)).permute(0, 3, 4, 2, 1).reshape(B, h * w, C, T)
+        x = rows.view(B, T, C, h, w).permute(0, 3, 4, 2, 1).reshape(B, h * w, C, T)
         x = self._normed(x, seen)
         encoded = encoding(days, self.project.out_features // self.heads, self.period).to(x)
         attention = self._attention(x, encoded, seen)
@@ -165,22 +165,24 @@ class LTAE(nn.Module):
         """
         if self.official or bool(seen.all()):
             return F.group_norm(x.flatten(0, 1), self.heads, eps=self.norm.eps).view_as(x)
-        groups = x.unflatten(2, (self.heads, -1))
+        B, P, C, T = x.shape
+        groups = x.view(B, P, self.heads, C // self.heads, T)
         here = seen.to(x)[:, None, None, None]
         number = here.sum(4, keepdim=True) * groups.shape[3]
         centred = (groups - groups.sum((3, 4), keepdim=True) / number) * here  # unseen dates are 0: nothing in the sum
         deviation = (centred.square().sum((3, 4), keepdim=True) / number + self.norm.eps).sqrt()
-        return (centred / deviation).flatten(2, 3)
+        normed: Tensor = (centred / deviation).flatten(2, 3)
+        return normed
 
     def _attention(
         self, x: Float[Tensor, "B P C T"], encoded: Float[Tensor, "B T S"], seen: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B P heads T"]:
         """Softmax over the seen dates of query times key, the layers below the key folded into the query."""
-        keys = self.keys.weight.unflatten(0, (self.heads, self.key))
+        keys = self.keys.weight.view(self.heads, self.key, -1)
         query = torch.einsum("hk,hkd->hd", self.query, keys) / self.key**0.5
-        bias = (self.query * self.keys.bias.unflatten(0, (self.heads, self.key))).sum(1) / self.key**0.5
+        bias = (self.query * self.keys.bias.view(self.heads, self.key)).sum(1) / self.key**0.5
         below = query @ self.project.weight
-        of_days = torch.einsum("hs,bts->bht", query.unflatten(1, (self.heads, -1)).sum(1), encoded)
+        of_days = torch.einsum("hs,bts->bht", query.view(self.heads, self.heads, -1).sum(1), encoded)
         constant = query @ self.project.bias + below @ self.norm.bias + bias
         scores = (below * self.norm.weight) @ x + (of_days + constant[:, None])[:, None]
         weights: Tensor = self.drop_dates(scores.masked_fill(~seen[:, None, None], float("-inf")).softmax(3))
@@ -192,10 +194,11 @@ class LTAE(nn.Module):
         """Each head's slice of the projected features, summed over the dates first and projected then."""
         total = attention.sum(3, keepdim=True)
         summed = (attention @ x.transpose(2, 3)) * self.norm.weight + total * self.norm.bias
-        slices = self.project.weight.unflatten(0, (self.heads, -1))
-        bias = self.project.bias.unflatten(0, (self.heads, -1))
+        slices = self.project.weight.view(self.heads, -1, x.shape[2])
+        bias = self.project.bias.view(self.heads, -1)
         values = torch.einsum("bphc,hsc->bphs", summed, slices) + total * bias + attention @ encoded[:, None]
-        return values.flatten(2).flatten(0, 1)
+        joined: Tensor = values.flatten(2).flatten(0, 1)
+        return joined
 
 
 def encoding(days: Float[Tensor, "B T"], size: int, period: float) -> Float[Tensor, "B T size"]:
