@@ -388,6 +388,11 @@ def test_folders_that_are_not_the_archive(own: Layout, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingDataError, match="no folder such as D012-2019_AERIAL_RGBI"):
         FlairHub(path=str(tmp_path / "empty")).open()
+    with pytest.raises(MissingDataError, match=f"fix: set data.path={own.root}, or"):
+        FlairHub(path=str(own.root.parent)).open()
+    (tmp_path / "empty" / "D012-2019_AERIAL_RGBI.zip").touch()
+    with pytest.raises(MissingDataError, match="fix: unpack the 1 archives there"):
+        FlairHub(path=str(tmp_path / "empty")).open()
     odd = own.path(NAMES[0], "SPOT_RGBI").with_name("copy.tif")
     shutil.copy(own.path(NAMES[0], "SPOT_RGBI"), odd)
     with pytest.raises(DataError, match=r"copy\.tif: not a file of this archive"):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landweave.data.series import MIDDLES, Period, averaged, clear_dates, clearest_date, known
-from landweave.sample import EPOCH, NO_DAY, day_of
+from landweave.data.series import MIDDLES, Period, averaged, clear_dates, clearest_date
+from landweave.sample import EPOCH, day_of
 from tests.conftest import VECTORS
 
 Case = dict[str, np.ndarray]
@@ -148,11 +148,6 @@ def test_what_stands_at_unseen_values_changes_nothing() -> None:
     one = averaged(values, seen, days, "monthly")
     other = averaged(np.where(seen, values, np.nan), seen, days, "monthly")
     np.testing.assert_array_equal(one.values, other.values)
-
-
-def test_an_unknown_date_is_told() -> None:
-    assert known([1, 2])
-    assert not known([1, NO_DAY])
 
 
 def test_the_module_needs_no_torch() -> None:

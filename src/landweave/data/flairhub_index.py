@@ -130,11 +130,7 @@ def list_folders(root: Path) -> Patches:
         if match := _DOMAIN.match(entry):
             there[match["part"]][match["domain"], match["year"]] = _rois(root / entry)
     if not any(domains for domains in there.values()):
-        raise MissingDataError(
-            f"no folder such as D012-2019_AERIAL_RGBI or D012-2019_{COSIA} in it",
-            where=root,
-            fix="set data.path to the folder that holds those of the domains, or to a CSV of the official form",
-        )
+        raise _no_domain(root)
     _share_history(there)
     together: dict[tuple[str, str, str], set[str]] = {}
     for part, domains in there.items():
@@ -151,6 +147,18 @@ def list_folders(root: Path) -> Patches:
         if any(found):
             at[part] = np.where(found, 0, -1).astype(np.int16)
     return Patches([f"{d}-{y}_{roi}_{p}" for d, y, roi, p in keys], [str(root)], at)
+
+
+def _no_domain(root: Path) -> MissingDataError:
+    """What to say of a folder without domains: that they lie one folder further in, or are packed still."""
+    inside = [p for p in sorted(root.iterdir()) if p.is_dir() and any(map(is_domain, os.listdir(p)))]
+    zips = [p for p in root.glob("*.zip") if is_domain(p.stem)]
+    fix = f"set data.path={inside[0]}" if inside else "set data.path to the folder that holds those of the domains"
+    return MissingDataError(
+        f"no folder such as D012-2019_AERIAL_RGBI or D012-2019_{COSIA} in it",
+        where=root,
+        fix=f"unpack the {len(zips)} archives there" if zips else f"{fix}, or to a CSV of the official form",
+    )
 
 
 def _place(position: str) -> tuple[int, int]:

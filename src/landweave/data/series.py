@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from landweave.sample import EPOCH, NO_DAY, day_of
+from landweave.sample import EPOCH, day_of
 
 Period = Literal["monthly", "semi-monthly"]
 MIDDLES: dict[Period, tuple[int, ...]] = {"monthly": (15,), "semi-monthly": (8, 23)}
@@ -109,8 +109,3 @@ def _period(when: date, period: Period) -> int:
     if period == "monthly":
         return when.month - 1
     return 2 * (when.month - 1) + (when.day > 15)
-
-
-def known(days: Sequence[int]) -> bool:
-    """Whether every date is known: without that there is no mean over months."""
-    return NO_DAY not in days
