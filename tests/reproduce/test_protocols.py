@@ -25,8 +25,8 @@ NAMES = (
 
 
 def test_all_tables_are_there() -> None:
-    """Those of the band-adaptation thesis are of another kind: see test_adapt_protocol.py."""
-    assert {n for n in protocols() if not n.startswith("adapt/")} == set(NAMES)
+    """Those of the band-adaptation thesis and of FLAIR-HUB: see test_adapt_protocol.py and test_flair_protocols.py."""
+    assert {n for n in protocols() if not n.startswith(("adapt/", "flair/"))} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

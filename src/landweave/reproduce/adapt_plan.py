@@ -11,7 +11,7 @@ from landweave.config import override, parse
 from landweave.errors import ConfigError
 from landweave.reproduce import fingerprint
 from landweave.reproduce.adaptation import NONE, Adaptation, SetRow, Trained
-from landweave.reproduce.plan import Marks, Planned, Stage, section
+from landweave.reproduce.plan import Marks, Planned, Stage, recipe_of, section
 from landweave.run.probe import Probe
 from landweave.transforms.faults import Faults
 
@@ -124,9 +124,9 @@ def _experiment(
     faults: Faults | None = None,
 ) -> Experiment:
     """A recipe with changes. A student has its teacher's encoder, but for `fill` and `band_mask`, and own faults."""
-    from landweave.run.experiment import Experiment, raw_recipe
+    from landweave.run.experiment import Experiment
 
-    raw, where, lines = raw_recipe(given.recipe)
+    raw, where, lines = recipe_of(given.recipe)
     scale = protocol.scale(scale_name)
     which = "teacher." if of is None else "student."
     changes = []

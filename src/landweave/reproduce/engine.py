@@ -164,8 +164,10 @@ class _Watch:
 
 
 def _figure(protocol: Shown, line: Mapping[str, Any]) -> str:
-    score = next(iter(protocol.headline), "") or next((m.score for m in protocol.metrics), protocol.per_class)
-    value = Column(score).of_run(line)
+    scores = [*protocol.headline, *(m.score for m in protocol.metrics)] or [protocol.per_class]
+    found = {score: Column(score).of_run(line) for score in scores}
+    score = next((s for s, v in found.items() if v is not None), scores[0])  # a row may lack the first task
+    value = found[score]
     seconds = sum(line["seconds"].values()) + line["evaluation_seconds"]
     return f"{score} {'-' if value is None else f'{value:.3f}'} in {duration(seconds)}"
 

@@ -47,10 +47,11 @@ class Offer:
 def offers() -> list[Offer]:
     """All shipped tables."""
     found = (protocol(name) for name in protocols())
-    return [_adapting(one) if isinstance(one, Adaptation) else _offer(one) for one in found]
+    return [_adapting(one) if isinstance(one, Adaptation) else offer(one) for one in found]
 
 
-def _offer(one: Protocol) -> Offer:
+def offer(one: Protocol) -> Offer:
+    """One table of methods."""
     sources = {**one.datasets, **one.pretraining}
     paths = dict.fromkeys(sources, "DIR")
     counts, passes = {}, {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,6 +97,22 @@ def experiments(
                     yield run, share, name, row, _pair(protocol, scale_name, row, name, data, share, seed)
 
 
+def recipe_of(name: str, scale: str = "") -> tuple[dict[str, Any], str, Any]:
+    """`raw_recipe`, of which each shipped file is read once: rows, scales and seeds ask for it again and again."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        return _read(name, scale)
+    return deepcopy(_shipped(name, scale))
+
+
+def _read(name: str, scale: str) -> tuple[dict[str, Any], str, Any]:
+    from landweave.run.experiment import raw_recipe
+
+    return raw_recipe(name, scale=scale)
+
+
+_shipped = cache(_read)
+
+
 def _source(protocol: Protocol, name: str) -> Source:
     return protocol.datasets.get(name) or protocol.pretraining[name]
 
@@ -149,9 +167,9 @@ def _experiment(
     share: float,
     seed: int,
 ) -> Experiment:
-    from landweave.run.experiment import Experiment, raw_recipe
+    from landweave.run.experiment import Experiment
 
-    raw, where, lines = raw_recipe(row.recipe, scale=scale.recipes)
+    raw, where, lines = recipe_of(row.recipe, scale.recipes)
     own = raw.get("data", {}) if _source(protocol, dataset).of_recipe else {}
     raw = {**raw, "data": {**own, **data}}
     changes = (

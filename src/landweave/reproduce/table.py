@@ -23,6 +23,7 @@ WORDS = {
     "oa": "overall accuracy",
     "oa_paper": "overall accuracy",
     "miou_paper": "mean IoU",
+    "miou_weighted": "weighted mean IoU",
     "iou": "IoU",
     "aa_existing": "mean recall",
     "macro_f1_all": "macro F1",
