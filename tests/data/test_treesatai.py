@@ -159,6 +159,7 @@ def test_listed_and_unlisted_places(made: Path) -> None:
 
 
 def test_clouds_leave_out_dates_but_never_all(made: Path) -> None:
+    """Weakness 8 of the spec: a sample left with no date at all."""
     mask = np.zeros((3, 2, 6, 6), np.float32)
     mask[0, 1] = 100
     mask[1, 0, 0, 0] = 60  # one of 36 pixels: the date stays, the pixel is not seen
@@ -198,6 +199,7 @@ def refusal(made: Path, index: int | None = None) -> LandweaveError:
 
 
 def test_wrong_lists(made: Path) -> None:
+    """Weakness 25 of the spec: a bad list without its path, a missing column as an empty sensor."""
     path = made / "train.csv"
     good = path.read_text()
     path.write_text(good.replace("Tilia", "Linden"))
