@@ -29,7 +29,7 @@ class StreamContract:
 
     `metres` is the pixel size on the ground, None without georeference. `size` is (H, W) of a training place.
     `series` says that training places had several dates of it; `context` is the side of the ground that it covers, in
-    sides of the finest sensor's ground (2 where it looks half a place beyond each border).
+    sides of the label map's ground, or of the finest sensor's (2 where it looks half a place beyond each border).
     """
 
     sensor: str

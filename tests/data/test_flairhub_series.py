@@ -15,6 +15,7 @@ import torch
 from landweave.contract import Contract
 from landweave.data import raster
 from landweave.data.check import check
+from landweave.data.dataset import Chosen
 from landweave.data.flairhub import Clouds, FlairHub
 from landweave.data.flairhub_read import observed_parents
 from landweave.data.stats import contract_of
@@ -298,6 +299,8 @@ def test_the_contract_tells_series_and_window(whole: Layout) -> None:
         "s2-l2a": (True, 4.0, (40, 40)),
         "s1-grd-sigma0-asc-linear": (True, 4.0, (40, 40)),
     }
+    alone = config(whole, context=2, streams=["s2-l2a"])
+    assert contract_of(Chosen(alone.open(), alone.choices), [0]).streams["s2-l2a"].context == 2.0, "beside the label"
     contract = contract_of(config(whole).open(), [0, 1])
     assert {s.context for s in contract.streams.values()} == {1.0}
     assert Contract.from_json(contract.to_json()) == contract

@@ -209,7 +209,7 @@ class _Survey:
     dates: Counter[str] = field(default_factory=Counter)
     """The longest series of each sensor."""
     sides: dict[str, Counter[float]] = field(default_factory=dict)
-    """How far each sensor reaches, in sides of the finest one's ground."""
+    """How far each sensor reaches, in sides of the label's ground, or of the finest sensor's."""
 
     @classmethod
     def of(
@@ -277,13 +277,17 @@ class _Survey:
 
 
 def _sides(sample: Sample) -> dict[str, float]:
-    """By sensor, the side of its ground in sides of the finest image's; within a twentieth of 1 it is 1."""
+    """By sensor, the side of its ground in sides of the label map's, or of the finest image's where there is none.
+
+    Within a twentieth of 1 it is 1. A single sensor without a label map is beside nothing, and tells nothing.
+    """
     grids = {s.partition("@")[0]: im.grid for s, im in sample.images.items() if isinstance(im.grid, Grid)}
-    if not grids:
+    labels = [label.grid for label in sample.labels.values() if isinstance(label.grid, Grid)]
+    if len(grids) + len(labels) < 2:
         return {}
-    finest = min(grids.values(), key=lambda g: g.pixel[0])
-    height = finest.pixel[1] * finest.shape[0]
-    found = {n: g.pixel[1] * g.shape[0] / height for n, g in grids.items() if g.crs == finest.crs}
+    base = min(labels or grids.values(), key=lambda g: g.pixel[0])
+    height = base.pixel[1] * base.shape[0]
+    found = {n: g.pixel[1] * g.shape[0] / height for n, g in grids.items() if g.crs == base.crs}
     return {n: 1.0 if abs(side - 1) < 0.05 else round(side, 2) for n, side in found.items()}
 
 
