@@ -128,8 +128,9 @@ class TreeSatAIDataset(Dataset):
             keep[clearest_date(one.mask, probability=clouds.probability)] = True
             what = f"snow or cloud on each of the {len(keep)} dates of s2-l2a; the clearest is kept"
             warnings.warn(f"{path.name}: {what}", stacklevel=2)
-        clear = (one.mask <= clouds.probability).all(1, keepdims=True)
-        clear |= ~clear.any(axis=(1, 2, 3))[:, None, None, None]  # a date that is kept although all of it is covered stays whole
+        clear = np.asarray((one.mask <= clouds.probability).all(1, keepdims=True))
+        covered = ~clear.reshape(len(clear), -1).any(1)
+        clear[covered] = True  # a date that is kept although all of it is covered stays whole
         return replace(one, seen=one.seen & clear).take(keep)
 
     def classes(self, index: int, task: str) -> tuple[int, ...] | None:
