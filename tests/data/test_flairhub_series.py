@@ -155,6 +155,20 @@ def test_a_series_is_never_left_without_a_date(own: Layout) -> None:
         assert means.dates_seen.sum() == 1
 
 
+def test_only_the_first_places_without_a_clear_date_are_named(own: Layout) -> None:
+    for name in NAMES[:7]:
+        masked(own, cloudy=dict.fromkeys(range(6), 100), snowy=dict.fromkeys(range(6), 100), name=name)
+    dataset = config(own).open()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for i in range(len(dataset)):
+                assert len(dataset.read(i).images["s2-l2a"].days) == (1 if dataset.places[i].name in NAMES[:7] else 6)
+    told = [str(w.message) for w in caught]
+    assert len(told) == len(set(told)) == 5
+    assert ["not named" in t for t in told] == [False] * 4 + [True]
+
+
 def test_a_mask_of_another_length(own: Layout) -> None:
     path = own.put(FIRST, MASK, values(FIRST, MASK)[:10])
     with pytest.raises(DataError, match=f"{path}: 10 layers for a series of 6 images; two a date"):

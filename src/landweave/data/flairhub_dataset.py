@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LAYERS = {"cosia": (COSIA, 0, 1), "lpis-1": (LPIS, 0, 3), "lpis-2": (LPIS, 1, 3), "lpis-3": (LPIS, 2, 3)}
 """Of each task: the kind of file, which of its layers, and how many it has."""
 
+NAMED = 5
+"""Places that warnings name before they stop: of 241,100 hundreds may have no clear date."""
+
 
 def tasks_of(patches: Patches, cosia: str, names: Sequence[str]) -> dict[str, Task]:
     """The tasks that any patch has a label of; a label of crops has three levels."""
@@ -63,6 +66,7 @@ class FlairHubDataset(Dataset):
         self._wanted, self._dates, self._config = wanted, dates, config
         self._offsets = official.raw_offsets(config.offset, self.streams, where=where)
         self._shape = self._label_shape()
+        self._cloudy: set[str] = set()
         if config.clouds and S2 in wanted:
             self._tell_unmasked()
 
@@ -156,12 +160,19 @@ class FlairHubDataset(Dataset):
         keep = clear_dates(mask, cover=clouds.cover, probability=clouds.probability)
         if not keep.any():
             keep[clearest_date(mask, probability=clouds.probability)] = True
-            warnings.warn(
-                f"{self.places[index].name}: snow or cloud on each of the {len(keep)} dates of "
-                f"{self._wanted[part].stream}; the clearest is kept",
-                stacklevel=2,
-            )
+            self._tell_cloudy(self.places[index].name, len(keep))
         return stack.take(keep)
+
+    def _tell_cloudy(self, name: str, dates: int) -> None:
+        """A warning for each of the first places without a clear date, once in a process."""
+        if name in self._cloudy or len(self._cloudy) == NAMED:
+            return
+        self._cloudy.add(name)
+        last = "; further places are not named" if len(self._cloudy) == NAMED else ""
+        warnings.warn(
+            f"{name}: snow or cloud on each of the {dates} dates of {PARTS[S2].stream}; the clearest is kept{last}",
+            stacklevel=2,
+        )
 
     def _around(self, index: int, part: str, stack: files.Stack) -> files.Stack:
         """The series with the ground around the place, where that is asked for."""
