@@ -29,7 +29,7 @@ LAYERS = {"cosia": (COSIA, 0, 1), "lpis-1": (LPIS, 0, 3), "lpis-2": (LPIS, 1, 3)
 """Of each task: the kind of file, which of its layers, and how many it has."""
 
 NAMED = 5
-"""Places that warnings name before they stop: of 241,100 hundreds may have no clear date."""
+"""Places that warnings name before they stop: of 241,100 many may be without a clear date."""
 
 
 def tasks_of(patches: Patches, cosia: str, names: Sequence[str]) -> dict[str, Task]:
