@@ -112,7 +112,7 @@ def _methods(table: Table, dataset: str, entries: Sequence[Entry]) -> Section:
     rows: list[tuple[str, ...]] = []
     for fraction, row in dict.fromkeys((e.fraction, e.row) for e in entries):
         mine = {e.column: e for e in entries if (e.fraction, e.row) == (fraction, row)}
-        runs = next(iter(mine.values()))
+        runs = max(mine.values(), key=lambda e: len(e.values))  # a row of another task has no value of the first
         cells = [cell for c in table.columns for cell in _cells(table, mine[c.key], c.key in theirs)]
         rows.append((row, _share(fraction), _runs(runs), *cells))
     for t in (t for t in table.trivials if t.dataset == dataset and t.values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -40,17 +40,16 @@ def trivials(result: Mapping[str, Any], training: Sequence[int], places: int) ->
         found["most frequent class"] = majority(truth, training)
     fixed = [i for i, row in enumerate(result["classes"]) if row["trained"]]
     without = [i for i, row in enumerate(result["classes"]) if row["name"] in result.get("without", ())]
+    maps = result["kind"] == "map"
     return {
         name: {
-            "scores": clean(scores(one, fixed=fixed) | (rules(one, without) if _of_map(result, one) else {})),
+            "scores": clean(
+                scores(one, fixed=fixed) | (rules(one, without) if isinstance(one, Confusion) and maps else {})
+            ),
             "per_class": [clean(r) for r in per_class(one, names)],
         }
         for name, one in found.items()
     }
-
-
-def _of_map(result: Mapping[str, Any], one: Confusion | MultiLabel) -> TypeGuard[Confusion]:
-    return result["kind"] == "map" and isinstance(one, Confusion)
 
 
 def _constant(result: Mapping[str, Any], answer: np.ndarray[Any, Any]) -> MultiLabel:
