@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landweave.data.dataset import Task
-    from landweave.methods.base import ClassWeights
+    from landweave.methods.base import ClassWeights, Start
     from landweave.nn.model import Model, Outputs
 
 MAIN = "main"
@@ -138,6 +138,13 @@ class UPerFuse(MethodConfig):
         if self.freeze:
             model.freeze_encoders()
         return model
+
+    def attach(self, model: Model, start: Start) -> None:
+        """With the encoders of a run; with all of a released file. See `MethodConfig.attach`."""
+        if start.folder.is_file():
+            model.load_state_dict(start.model.state_dict())
+        else:
+            super().attach(model, start)
 
     def loss(
         self,

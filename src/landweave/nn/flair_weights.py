@@ -44,7 +44,6 @@ BANDS = {row.stream: row.bands for row in PARTS.values()} | {
     "dsm-dtm": ("DSM", "HEIGHT"),
 }
 """The bands that the released networks read, in their order."""
-SUFFIXES = (".safetensors", ".ckpt", ".pth")
 PREFIX = "model."
 BESIDE = "criterion."
 """What leads the class weights of the loss, which released files hold too."""
@@ -160,7 +159,7 @@ def load_released(model: UPerFuseModel, file: Path, heads: Mapping[str, Head]) -
 
     Args:
         model: of sensors that the file has.
-        file: see `SUFFIXES`.
+        file: `.safetensors`, or a `.ckpt` or `.pth` of plain tensors.
         heads: what each task of the model is there.
 
     Returns:

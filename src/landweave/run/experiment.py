@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
@@ -40,7 +40,7 @@ class Optim(Config):
 class Train(Config):
     """How long, in which batches, on what."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, ge=0, description="0 makes a run of what it starts with, such as released weights")
     max_minutes: float | None = Field(None, gt=0, description="stop after the epoch in which this is passed")
     batch_size: int = Field(32, ge=1, description="places a step and process")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
@@ -85,7 +85,8 @@ class Experiment(Config):
     pretrain: Stage | None = Field(None, description="what is trained first, to begin with its encoders")
     start: str = Field(
         "",
-        description="what to begin with (of all stages, the first): a finished run folder, or a SatCLIP file .ckpt",
+        description="what to begin with (of all stages, the first): a finished run folder, a SatCLIP file .ckpt, or "
+        "FLAIR-HUB's released weights (.safetensors, .ckpt, .pth; method uperfuse)",
     )
     classifier: bool = Field(True, description="false: a pretraining on its own, which ends with encoders only")
 
@@ -149,6 +150,13 @@ class Experiment(Config):
         if not classifier and train.monitor:
             raise ValueError("without a classifier there are no scores: leave train.monitor out")
         return classifier
+
+    @model_validator(mode="after")
+    def _something_learned(self) -> Self:
+        """Refuse a run of random weights."""
+        if self.train.epochs == 0 and not (self.start and self.method.kind == "uperfuse"):
+            raise ValueError("train.epochs=0 keeps released weights as they are: give start=FILE, and method uperfuse")
+        return self
 
     @property
     def first(self) -> Experiment | None:

@@ -27,6 +27,7 @@ from landweave.methods.base import Start
 from landweave.run import checkpoint, finish
 from landweave.run.experiment import Experiment, Optim
 from landweave.run.material import Material
+from landweave.run.released import Released
 from landweave.run.score import Scorer, monitor_of
 from landweave.run.state import whole_state
 from landweave.run.trainer import quiet, trainer_of
@@ -329,13 +330,15 @@ def fit(
         experiment.method.attach(model, start)
     state = whole_state(folder / STATE)
     _describe(experiment, material, model, note)
-    fitting = Fitting(experiment, material, model, finish.class_weights(experiment, material))
-    trainer = trainer_of(experiment, folder, Keep(folder, note), progress)
     if state is not None:
         note(f"going on from the training state in {state}")
     elif start is not None:
-        what = "the whole of" if experiment.method.teacher else "the encoders of"
-        note(f"beginning with {what} {start.folder}")
+        _begun(experiment, start, note)
+    if experiment.train.epochs == 0:
+        finish.finish(experiment, material, model, folder)
+        return
+    fitting = Fitting(experiment, material, model, finish.class_weights(experiment, material))
+    trainer = trainer_of(experiment, folder, Keep(folder, note), progress)
     trainer.fit(fitting, ckpt_path=str(state) if state else None, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -344,6 +347,13 @@ def fit(
         finish.finish(experiment, material, model, folder)
     if trainer.world_size > 1:
         torch.distributed.barrier()  # what follows in another process may begin with what was just written
+
+
+def _begun(experiment: Experiment, start: Start, note: Note) -> None:
+    whole = experiment.method.teacher or isinstance(start, Released)
+    note(f"beginning with {'the whole of' if whole else 'the encoders of'} {start.folder}")
+    for line in start.notes if isinstance(start, Released) else ():
+        note(f"  {line}")
 
 
 def _describe(experiment: Experiment, material: Material, model: nn.Module, note: Note) -> None:

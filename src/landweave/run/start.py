@@ -13,9 +13,11 @@ from landweave.data.dataset import Task
 from landweave.errors import RunError, listed
 from landweave.methods import MethodConfig
 from landweave.methods.base import Start
+from landweave.methods.uperfuse import UPerFuse
 from landweave.run.experiment import CHECKPOINT, Experiment
 from landweave.run.material import Material
 from landweave.run.predict import Run, open_run
+from landweave.run.released import SUFFIXES, released
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
@@ -95,13 +97,15 @@ def open_start(experiment: Experiment, contract: Contract, folder: Path, task: T
         experiment: what is to be trained.
         contract: of its data.
         folder: a finished run (of whose encoders those of sensors that are lacking here are left there), or the
-            checkpoint of a foreign encoder.
+            checkpoint of a foreign encoder, or FLAIR-HUB's released weights.
         task: the label of its data.
 
     Raises:
         RunError: no such run, unfinished, or of other sensors, bands, backbone or kind of fusion.
         ConfigError, ContractError: of a checkpoint, the same.
     """
+    if isinstance(experiment.method, UPerFuse) and folder.suffix in SUFFIXES:
+        return released(experiment.method, contract, folder, task)
     if folder.suffix == CHECKPOINT:
         from landweave.nn.satclip import require_fit
 
