@@ -26,8 +26,9 @@ def evaluate(
     ] = "test",
     task: Annotated[str, typer.Option(help="Of a run of several tasks: score this one alone.")] = "",
     by: Annotated[
-        Literal["", "group"], typer.Option(help="Also show the scores of each group of places: scene, region, domain.")
-    ] = "",
+        Literal["group"] | None,
+        typer.Option(metavar="group", help="Also show the scores of each group of places: scene, region, domain."),
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="A class that no score counts; may stand twice.")
     ] = None,
@@ -85,7 +86,7 @@ def evaluate(
     _show(run, results, json_, by=by)
 
 
-def _show(run: Path, results: dict[str, dict[str, dict[str, Any]]], json_: str, *, by: str) -> None:
+def _show(run: Path, results: dict[str, dict[str, dict[str, Any]]], json_: str, *, by: str | None) -> None:
     """Every result, what is asked for beside it, and which files were written."""
     from landweave.run.evaluate import result_name
     from landweave.run.evaluate_text import by_group, gap, gap_lines, table
