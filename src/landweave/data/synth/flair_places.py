@@ -29,7 +29,7 @@ STRIP = 70_000_000.0
 PER_ROI, ACROSS = 4, 2
 OVERCAST_PLACE = 5
 """The place none of whose Sentinel-2 dates is clear."""
-_KINDS = ("AA", "AU", "AF", "AA", "AN", "UA", "FA", "NF")
+_KINDS = ("AA", "AU", "AF", "AA", "AN", "UA", "AA", "FN")
 _WANTED: dict[str, tuple[str, ...]] = {
     "A": ("arable", "arable", "small fields", "fields and nature", "pasture", "vineyard", "orchard"),
     "U": ("urban", "industrial"),
