@@ -94,7 +94,9 @@ class MethodConfig(Config):
 
         Raises:
             ConfigError: with the nearest sensor that is there.
+            RunError: the file of weights that the encoder names is not there.
         """
+        self.encoder.require()
         named = self.sensor_dropout if isinstance(self.sensor_dropout, Mapping) else {}
         for name in named:
             if name not in sensors:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from landweave.config import Config
-from landweave.errors import did_you_mean
+from landweave.errors import RunError, did_you_mean
 
 
 @cache
@@ -24,6 +25,9 @@ MIT = tuple(f"mit_b{i}" for i in range(6))
 
 OWN = ("mma-vgg", *MIT)
 """Backbones that timm lacks: `landweave.nn.vgg`, and those of `MIT`."""
+
+LIBRARY = "timm"
+"""`encoder.weights` for those that timm has for a backbone."""
 
 
 class Encoder(Config):
@@ -55,6 +59,11 @@ class Encoder(Config):
     width: int | None = Field(
         None, ge=1, description="size of the features, by one more linear layer after the pooling; of places, not maps"
     )
+    weights: str = Field(
+        "",
+        description="what it begins with: random weights by default; `timm` for those of timm (ImageNet; fetched "
+        "once); or a file of them, .safetensors or .pth",
+    )
 
     @field_validator("name")
     @classmethod
@@ -63,6 +72,27 @@ class Encoder(Config):
         if name not in known:
             raise ValueError(f"unknown backbone `{name}`{did_you_mean(name, known)}; see `timm.list_models()`")
         return name
+
+    @field_validator("weights")
+    @classmethod
+    def _of_timm(cls, weights: str, info: ValidationInfo) -> str:
+        name = info.data.get("name", "")
+        if weights and name in OWN:
+            raise ValueError(f"{name} is not timm's, and there are no weights that it could begin with; leave it out")
+        return weights
+
+    def require(self) -> None:
+        """Refuse a file of weights that is not there.
+
+        Raises:
+            RunError: it is not.
+        """
+        if self.weights not in ("", LIBRARY) and not Path(self.weights).is_file():
+            raise RunError(
+                "no such file of weights",
+                where=self.weights,
+                fix=f"give method.encoder.weights a .safetensors or .pth file, or {LIBRARY}",
+            )
 
 
 class Concat(Config):

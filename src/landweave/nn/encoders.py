@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -56,7 +57,8 @@ class StreamEncoder(nn.Module):
         self.settings, self.form = settings, form
         pyramid = form == "pyramid"
         self.channels = bands * (2 if settings.band_mask else 1)
-        self.net, self.fixed = _backbone(settings, self.channels, size, pyramid)
+        self.size = size
+        self.net, self.fixed = backbone(settings, self.channels, size, pyramid)
         shapes = self._probe(size)
         self.widths = [shape[1] for shape in shapes]
         """Features of the vector, then channels of the map; or channels a stage from fine to coarse, 0 for a stage
@@ -217,8 +219,10 @@ def up(n: float) -> int:
     return STRIDE * math.ceil(n / STRIDE - 1e-6)
 
 
-def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: bool) -> tuple[Any, bool]:
-    """A network with random weights, and whether it is made for one size of image only."""
+def backbone(
+    settings: Encoder, channels: int, size: tuple[int, int], maps: bool, given: Mapping[str, Any] | None = None
+) -> tuple[Any, bool]:
+    """A network, and whether it is made for one size of image only; `given` goes on to timm, which without it draws."""
     if settings.name in OWN:
         return _restem(_own(settings, channels, maps), settings, channels), False
     import timm
@@ -226,6 +230,7 @@ def _backbone(settings: Encoder, channels: int, size: tuple[int, int], maps: boo
 
     fixed = bool(getattr(get_pretrained_cfg(settings.name), "fixed_input_size", False))
     form: dict[str, Any] = {"features_only": True} if maps else {"num_classes": settings.width or 0}
+    form |= given or {}
     if settings.stride != STRIDE:
         form["output_stride"] = settings.stride
     sized: list[dict[str, Any]] = [{}]

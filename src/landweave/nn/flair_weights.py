@@ -318,8 +318,8 @@ def read_released(file: Path) -> dict[str, Tensor]:
     Raises:
         RunError: not readable, not plain, or without a part of UPerFuse.
     """
-    content = _content(file)
-    state = content.get("state_dict", content)
+    found = content(file)
+    state = found.get("state_dict", found)
     if not isinstance(state, Mapping):
         raise RunError("its `state_dict` holds no weights", where=file, fix="give a released file of FLAIR-HUB")
     found = {
@@ -336,7 +336,12 @@ def read_released(file: Path) -> dict[str, Tensor]:
     return found
 
 
-def _content(file: Path) -> Mapping[str, object]:
+def content(file: Path) -> Mapping[str, object]:
+    """What a file of weights holds, .safetensors or torch's own, without executing anything in it.
+
+    Raises:
+        RunError: it is damaged, or holds more than tensors and plain values.
+    """
     import pickle
 
     from safetensors import SafetensorError
@@ -345,7 +350,7 @@ def _content(file: Path) -> Mapping[str, object]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         line = (str(error).splitlines() or ["damaged"])[0][:120]
         raise RunError(
@@ -353,6 +358,6 @@ def _content(file: Path) -> Mapping[str, object]:
             where=file,
             fix="a file that asks for code is refused; save its `state_dict` alone, or as .safetensors",
         ) from None
-    if not isinstance(content, Mapping):
-        raise RunError("it holds no `state_dict`", where=file, fix="give a released file of FLAIR-HUB")
-    return content
+    if not isinstance(found, Mapping):
+        raise RunError("it holds no `state_dict`", where=file, fix="give a file of weights")
+    return found

@@ -24,6 +24,7 @@ from landweave.data.order import repeat_factors
 from landweave.errors import RunError
 from landweave.files import write_text
 from landweave.methods.base import Start
+from landweave.nn.pretrained import begin
 from landweave.run import checkpoint, finish
 from landweave.run.experiment import Experiment, Optim
 from landweave.run.material import Material
@@ -334,6 +335,9 @@ def fit(
         note(f"going on from the training state in {state}")
     elif start is not None:
         _begun(experiment, start, note)
+    else:
+        for line in begin(model):
+            note(f"  {line}")
     if experiment.train.epochs == 0:
         finish.finish(experiment, material, model, folder)
         return

@@ -1,0 +1,124 @@
+"""Backbones that begin with somebody else's weights: those of timm (ImageNet, mostly), or a file in timm's form.
+
+The first convolution of such weights reads red, green and blue. Ours reads any bands: a red, green or blue band gets
+the filters of its colour, any other band the mean of the three, and all are scaled by 3 / bands, so that the sum over
+the bands stays what the next layer is used to. Channels of `band_mask` begin with zeros. (Ours; timm itself repeats
+red, green, blue, red, ... over the bands, whichever they are.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from landweave.errors import ConfigError, RunError
+from landweave.nn.config import LIBRARY
+from landweave.nn.encoders import StreamEncoder, backbone
+from landweave.nn.flair_weights import content
+from landweave.sensors import sensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from landweave.nn.model import Model
+
+COLOURS = ("red", "green", "blue")
+WHERE = "method.encoder.weights"
+
+
+def begin(model: Model) -> list[str]:
+    """Give every backbone of a model the weights that its settings name. Says of each which it left as they were.
+
+    Raises:
+        ConfigError: the weights cannot be fetched, or are not of the backbone.
+    """
+    told = []
+    for name, encoder in model.by_name.items():
+        if encoder.settings.weights:
+            bands = [b for n in (model.sensors if model.early else [name]) for b in _colours(n, model)]
+            left = _begin(encoder, bands)
+            more = f", but for {', '.join(left)}" if left else ""
+            told.append(f"{name}: {encoder.settings.name} begins with the weights of {encoder.settings.weights}{more}")
+    return told
+
+
+def _colours(name: str, model: Model) -> list[str]:
+    row = sensor(name)
+    return [row.band(b).common for b in model.contract.streams[name].bands]
+
+
+@torch.no_grad()
+def _begin(encoder: StreamEncoder, colours: Sequence[str]) -> list[str]:
+    """One backbone; gives the names of the weights that stay random: theirs are lacking or have another shape."""
+    theirs, other = (_theirs(encoder, seed) for seed in (0, 1))
+    own: dict[str, Tensor] = encoder.net.state_dict()
+    left = []
+    for key, mine in own.items():
+        given = theirs[key]
+        if not torch.equal(given, other[key]):  # drawn, not read: timm says nothing of what it does not find
+            left.append(key)
+        elif given.ndim == 4 and given.shape[1] == 3 and given.shape[::2] == mine.shape[::2]:
+            mine.copy_(spread(given, colours, channels=encoder.channels))
+        elif given.shape == mine.shape:
+            mine.copy_(given)
+        else:
+            left.append(key)
+    if 2 * len(left) > sum(v.ndim > 1 for v in own.values()):
+        raise ConfigError(
+            f"they are not of {encoder.settings.name}: {len(left)} of its weights are lacking, {left[0]} first",
+            where=encoder.settings.weights,
+            fix="name the backbone that they are of in method.encoder.name, or give a state dict in timm's form",
+        )
+    return left
+
+
+def spread(filters: Float[Tensor, "D 3 k k"], colours: Sequence[str], *, channels: int) -> Float[Tensor, "D C k k"]:
+    """Filters of red, green and blue for other bands: see the head of this module.
+
+    Args:
+        filters: of the first convolution.
+        colours: the common name of each band; others than red, green and blue may be empty.
+        channels: of the network; those beyond the bands are zeros.
+    """
+    out = filters.new_zeros(len(filters), channels, *filters.shape[2:])
+    for c, colour in enumerate(colours):
+        out[:, c] = filters[:, COLOURS.index(colour)] if colour in COLOURS else filters.mean(1)
+    return out * (len(COLOURS) / len(colours))
+
+
+def _theirs(encoder: StreamEncoder, seed: int) -> Mapping[str, Tensor]:
+    """The weights, for three bands, by the names that the backbone has here."""
+    settings = encoder.settings
+    given: dict[str, Any] = {"pretrained": True}
+    if settings.weights != LIBRARY:
+        given["pretrained_cfg_overlay"] = {"state_dict": _read(Path(settings.weights))}
+    try:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            net, _ = backbone(settings, len(COLOURS), encoder.size, encoder.form == "pyramid", given)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=WHERE, fix="give weights of this backbone, in timm's form") from None
+    except Exception as error:  # whatever the hub's client raises where there is no network
+        what = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise ConfigError(
+            f"the weights of {settings.name} cannot be fetched: {what}",
+            where=WHERE,
+            fix="try again with a network, give a file of them, or leave it out for random weights",
+        ) from None
+    found: Mapping[str, Tensor] = net.state_dict()
+    return found
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file; a training's checkpoint has them below `state_dict` or `model`."""
+    found: object = content(file)
+    for key in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not (isinstance(found, Mapping) and found and all(isinstance(v, Tensor) for v in found.values())):
+        raise RunError("not a file of weights", where=file, fix="give a state dict in timm's form")
+    return dict(found)
