@@ -80,7 +80,7 @@ def test_maps_masks_and_early_fusion_begin_with_them_too(file: Path) -> None:
 
 
 def test_random_weights_stay_what_they_were() -> None:
-    made = model("", contract(aerial=("R", "G", "B")))
+    made = model("random", contract(aerial=("R", "G", "B")))
     before = {k: v.clone() for k, v in made.state_dict().items()}
     assert begin(made) == []
     for key, value in made.state_dict().items():

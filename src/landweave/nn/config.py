@@ -26,8 +26,8 @@ MIT = tuple(f"mit_b{i}" for i in range(6))
 OWN = ("mma-vgg", *MIT)
 """Backbones that timm lacks: `landweave.nn.vgg`, and those of `MIT`."""
 
-LIBRARY = "timm"
-"""`encoder.weights` for those that timm has for a backbone."""
+RANDOM, LIBRARY = "random", "timm"
+"""`encoder.weights` where none are read, and for those that timm has for a backbone."""
 
 
 class Encoder(Config):
@@ -60,9 +60,9 @@ class Encoder(Config):
         None, ge=1, description="size of the features, by one more linear layer after the pooling; of places, not maps"
     )
     weights: str = Field(
-        "",
-        description="what it begins with: random weights by default; `timm` for those of timm (ImageNet; fetched "
-        "once); or a file of them, .safetensors or .pth",
+        RANDOM,
+        description="what it begins with: random weights; `timm` for those of timm (ImageNet; fetched once); or a file "
+        "of them, .safetensors or .pth",
     )
 
     @field_validator("name")
@@ -77,7 +77,7 @@ class Encoder(Config):
     @classmethod
     def _of_timm(cls, weights: str, info: ValidationInfo) -> str:
         name = info.data.get("name", "")
-        if weights and name in OWN:
+        if weights != RANDOM and name in OWN:
             raise ValueError(f"{name} is not timm's, and there are no weights that it could begin with; leave it out")
         return weights
 
@@ -87,7 +87,7 @@ class Encoder(Config):
         Raises:
             RunError: it is not.
         """
-        if self.weights not in ("", LIBRARY) and not Path(self.weights).is_file():
+        if self.weights not in (RANDOM, LIBRARY) and not Path(self.weights).is_file():
             raise RunError(
                 "no such file of weights",
                 where=self.weights,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from landweave.errors import ConfigError, RunError
-from landweave.nn.config import LIBRARY
+from landweave.nn.config import LIBRARY, RANDOM
 from landweave.nn.encoders import StreamEncoder, backbone
 from landweave.nn.flair_weights import content
 from landweave.sensors import sensor
@@ -38,7 +38,7 @@ def begin(model: Model) -> list[str]:
     """
     told = []
     for name, encoder in model.by_name.items():
-        if encoder.settings.weights:
+        if encoder.settings.weights != RANDOM:
             bands = [b for n in (model.sensors if model.early else [name]) for b in _colours(n, model)]
             left = _begin(encoder, bands)
             more = f", but for {', '.join(left)}" if left else ""
@@ -107,7 +107,7 @@ def _theirs(encoder: StreamEncoder, seed: int) -> Mapping[str, Tensor]:
         raise ConfigError(
             f"the weights of {settings.name} cannot be fetched: {what}",
             where=WHERE,
-            fix="try again with a network, give a file of them, or leave it out for random weights",
+            fix=f"try again with a network, give a file of them, or {WHERE}={RANDOM}",
         ) from None
     found: Mapping[str, Tensor] = net.state_dict()
     return found
