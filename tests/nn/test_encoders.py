@@ -22,6 +22,7 @@ BACKBONES = (
     "vit_tiny_patch16_224",
     "mobilenetv3_small_050",
     "mma-vgg",
+    "mit_b0",
 )
 
 
@@ -177,6 +178,20 @@ def test_stems_for_small_images() -> None:
 def test_backbone_that_cannot_give_what_is_asked_is_refused_with_its_name() -> None:
     with pytest.raises(ConfigError, match="inception_v3 cannot read 64 x 64 pixels"):
         encoder_of("inception_v3")
+
+
+def test_a_stride_of_8_dilates_the_last_stages_with_the_same_weights() -> None:
+    """DeepLabV3 reads a map of 1/8 (Chen et al. 2017): sizes change, weights do not."""
+    plain, dense = (encoder_of(form="pyramid", stride=stride).eval() for stride in (32, 8))
+    dense.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        both = [e(image_of()) for e in (plain, dense)]
+    assert [f.shape[-1] for f in both[0]] == [32, 16, 8, 4, 2]
+    assert [f.shape[-1] for f in both[1]] == [32, 16, 8, 8, 8]
+    assert torch.equal(both[0][2], both[1][2])
+    for name in ("vit_tiny_patch16_224", "mit_b0", "mma-vgg"):
+        with pytest.raises(ConfigError, match=f"{name} has no convolutions to dilate for a stride of 8"):
+            encoder_of(name, stride=8)
 
 
 def test_lay_on_keeps_pixels_where_it_can_and_positions_everywhere() -> None:

@@ -7,8 +7,9 @@ import torch
 
 from landweave.errors import ConfigError
 from landweave.nn.absent import MeanFeatures
-from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Mean
+from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Late, Mean, Stages
 from landweave.nn.fusion import FuseMaps, drop_sensors, stack_sensors
+from landweave.nn.vectors import fuse_vectors
 from tests.nn.tiny_models import batch_of
 
 
@@ -47,6 +48,11 @@ def test_fusion_that_maps_do_not_have_is_refused(fusion: Fusion) -> None:
     with pytest.raises(ConfigError, match=f"{fusion.kind} fuses one vector a place") as caught:
         FuseMaps(fusion, {"a": [4]}, MeanFeatures({"a": 4}), stages=(0,))
     assert "choose concat, mean or early" in str(caught.value)
+    for late in (Stages(), Late()):
+        with pytest.raises(ConfigError, match="which the method uperfuse has"):
+            FuseMaps(late, {"a": [4], "b": [4]}, MeanFeatures({"a": 4, "b": 4}), stages=(0,))
+        with pytest.raises(ConfigError, match="set method.kind=uperfuse"):
+            fuse_vectors(late, {"a": 4, "b": 4}, MeanFeatures({"a": 4, "b": 4}))
 
 
 def test_stack_averages_what_is_seen_of_the_dates_and_keeps_absence() -> None:

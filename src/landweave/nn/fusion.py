@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from landweave.errors import ConfigError
 from landweave.nn.absent import MeanFeatures, filled, flags, mean_of_seen, over
-from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Mean
+from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Late, Mean, Stages
 from landweave.nn.encoders import resize
 from landweave.sample import Batch, Image
 
@@ -46,6 +46,8 @@ class FuseMaps(nn.Module):
                 where="method.fusion.kind",
                 fix="choose concat, mean or early",
             )
+        if isinstance(fusion, Stages | Late):
+            raise of_uperfuse(fusion)
         self.averages, self.flags = isinstance(fusion, Mean), isinstance(fusion, Concat) and fusion.flags
         self.means, self.stages = means, tuple(stages)
         self.channels = {name: list(widths) for name, widths in channels.items()}
@@ -84,6 +86,15 @@ class FuseMaps(nn.Module):
                 here = [self.narrow[str(stage)](torch.cat(here, 1))]
             (out[stage],) = here
         return out
+
+
+def of_uperfuse(fusion: Stages | Late) -> ConfigError:
+    """What is said where another method is to fuse as UPerFuse does."""
+    return ConfigError(
+        f"{fusion.kind} fuses series and decoders of several tasks, which the method uperfuse has",
+        where="method.fusion.kind",
+        fix="set method.kind=uperfuse, or choose concat, mean or early",
+    )
 
 
 def stack_sensors(images: Mapping[str, Image], reference: str) -> Image:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landweave.nn.absent import MeanFeatures, filled, flags, mean_of_seen
-from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Mean
+from landweave.nn.config import Attention, Bilinear, Concat, Fusion, Late, Mean, Stages
+from landweave.nn.fusion import of_uperfuse
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -46,6 +47,8 @@ def fuse_vectors(fusion: Fusion, widths: Mapping[str, int], means: MeanFeatures)
             return FuseAttention(fusion, widths)
         case Bilinear():
             return FuseBilinear(widths, means, rank=fusion.rank)
+        case Stages() | Late():
+            raise of_uperfuse(fusion)
     return FuseConcat(widths, means, flags=isinstance(fusion, Concat) and fusion.flags)
 
 
