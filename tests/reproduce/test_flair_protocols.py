@@ -84,6 +84,7 @@ def test_tables_share_their_trainings() -> None:
     assert marks["flair/table-12"]["auxiliary losses"] == first["LC-F"]
     assert marks["flair/table-12"]["plain"] == marks["flair/table-12-folds"]["split_1"]
     assert marks["flair/table-18"]["LC-L alone"] == first["LC-L"]
+    assert set(marks["flair/table-13"].values()) == {first["LC-L"]}, "scored elsewhere, on fewer classes"
     crops = marks["flair/table-14"]
     assert marks["flair/table-15"].items() <= crops.items()
     assert set(marks["flair/table-16"].values()) == {crops["LPIS-I"]}
@@ -137,8 +138,8 @@ def planned(one: Protocol, name: str) -> list[Planned]:
     return [
         Planned(
             "w", row.name, 1.0, 0, experiment=None, only=(), absent="mean",  # type: ignore[arg-type]
-            split=row.split or one.split, printed_row=row.published or row.name, stage=None, marks={}, training=name,
-            fingerprint=f"{name} {row.name}",
+            split=row.split or one.split, scored=row.scored, without=row.without, marks={}, training=name,
+            printed_row=row.published or row.name, stage=None, fingerprint=f"{name} {row.name}",
         )
         for row in one.rows
     ]  # fmt: skip
@@ -224,6 +225,20 @@ def test_a_score_may_be_of_a_task() -> None:
     assert table.get("crops", "cosia.oa").mean is table.get("crops", "cosia.oa").trivial is None
 
 
-def test_a_row_names_a_split_that_there_is() -> None:
-    with pytest.raises(ValueError, match="no `tset`, did you mean `test`"):
-        small.built(rows=({"name": "a", "recipe": "supervised", "split": "tset"},))
+def test_rows_of_one_training_are_told_apart_by_how_they_are_scored() -> None:
+    rows = given("flair/table-13").rows
+    assert [r.scored for r in rows] == [("data.challenge_test=1",), ("data.challenge_test=2",)]
+    assert set(LEGENDS["cosia-15"].names) - set(rows[0].without) == set(LEGENDS["cosia-12"].names)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"split": "tset"}, "no `tset`, did you mean `test`"),
+        ({"scored": ("train.epochs=3",)}, "`train.epochs=3` changes no data"),
+        ({"scored": ("data.path=x",)}, "`data.path=x` changes no data, or where they lie"),
+    ],
+)
+def test_a_row_is_scored_in_a_way_that_there_is(row: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        small.built(rows=({"name": "a", "recipe": "supervised", **row},))

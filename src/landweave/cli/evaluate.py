@@ -83,10 +83,12 @@ def evaluate(
                 tolerance=tolerance,
                 progress=progress,
             )
-    _show(run, results, json_, by=by)
+    _show(run, results, json_, by=by, without=list(without or ()))
 
 
-def _show(run: Path, results: dict[str, dict[str, dict[str, Any]]], json_: str, *, by: str | None) -> None:
+def _show(
+    run: Path, results: dict[str, dict[str, dict[str, Any]]], json_: str, *, by: str | None, without: list[str]
+) -> None:
     """Every result, what is asked for beside it, and which files were written."""
     from landweave.run.evaluate import result_name
     from landweave.run.evaluate_text import by_group, gap, gap_lines, table
@@ -110,6 +112,7 @@ def _show(run: Path, results: dict[str, dict[str, dict[str, Any]]], json_: str, 
             one["absent"] or "mean",
             fault_name=one["fault_name"],
             task="" if one["task"] == main else one["task"],
+            without=[name for name in without if name in one["without"]],
         )
         for one in every
     ]

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Row(Config):
     """One method, or one way of scoring it: rows of one training share it.
 
-    `only` scores it on these sensors alone; `absent` says what stands for the others' features.
+    `only` scores it on these sensors alone; `absent` says what stands for the others' features. `scored` changes the
+    data for scoring (other test places, say), `without` names classes that no score counts.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Row(Config):
     only: tuple[str, ...] = Field((), description="sensors that it is scored with; all by default")
     absent: Literal["mean", "zero"] = "mean"
     split: str = Field("", description="the split that it is scored on; by default that of the protocol")
+    scored: Changes = Field((), description="changes of the data (`data.`...) for scoring alone")
+    without: tuple[str, ...] = Field((), description="classes that no score counts")
     published: str = Field("", description="its name in the published table; default: the name")
 
 
@@ -68,6 +71,8 @@ class Protocol(Shown):
             for word in words:
                 if word not in known:
                     raise ValueError(f"{what}: no `{word}`{did_you_mean(word, known)}; there are {listed(known)}")
+        if wrong := [c for r in self.rows for c in r.scored if not c.startswith("data.") or c.startswith("data.path")]:
+            raise ValueError(f"scored: `{wrong[0]}` changes no data, or where they lie")
         if not self.metrics and not self.per_class:
             raise ValueError("give `metrics`, or `per_class`")
         for share in (*self.fractions, *(f for s in self.scales.values() for f in s.fractions or ())):

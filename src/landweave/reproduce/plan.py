@@ -50,6 +50,8 @@ class Planned:
     only: tuple[str, ...]
     absent: Literal["mean", "zero"]
     split: str
+    scored: tuple[str, ...]
+    without: tuple[str, ...]
     printed_row: str
     stage: Stage | None = field(hash=False)
     marks: Mapping[str, str] = field(hash=False)
@@ -260,7 +262,8 @@ def _planned(
     mine = marks.of(main)
     training = fingerprint.together(mine, stage.fingerprint if stage else "")
     split = row.split or protocol.split
-    scored = fingerprint.together({"training": training}, split, row.only, row.absent if row.only else "")
+    way = (split, row.only, row.absent if row.only else "", row.scored, row.without)
+    scored = fingerprint.together({"training": training}, *way)
     return Planned(
         dataset=dataset,
         row=row.name,
@@ -270,6 +273,8 @@ def _planned(
         only=row.only,
         absent=row.absent,
         split=split,
+        scored=row.scored,
+        without=row.without,
         printed_row=row.published or row.name,
         stage=stage,
         marks=mine,

@@ -69,6 +69,8 @@ def names(job: Job, one: Planned) -> Line:
         "only": list(one.only),
         "absent": one.absent if one.only else "",
         "split": one.split,
+        "changes": list(one.scored),
+        "without": list(one.without),
         "fingerprint": one.fingerprint,
         "training": one.training,
         "stage": one.stage.fingerprint if one.stage else "",
@@ -154,7 +156,8 @@ def _scored(job: Job, one: Planned, labelled: int) -> Line:
     tasks = evaluate_tasks(
         folder,
         split=one.split,
-        changes=[f"data.path={json.dumps(one.experiment.data.path)}"],
+        changes=[f"data.path={json.dumps(one.experiment.data.path)}", *one.scored],
+        without=one.without,
         only=one.only,
         absent=one.absent,
     )

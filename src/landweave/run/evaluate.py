@@ -206,7 +206,8 @@ def evaluate_tasks(
         }
         results[name] = {**head, **tally.result(), "places": places[name], **about}
         beside = name if name != run.task else ""
-        file = result_name(split, hidden, absent, fault_name=fault_name, task=beside)
+        less = [c for c in without if c in tally.task.legend.names]
+        file = result_name(split, hidden, absent, fault_name=fault_name, task=beside, without=less)
         write_json(Path(folder) / file, results[name])
     return results
 
@@ -269,15 +270,22 @@ def _count(
 
 
 def result_name(
-    split: str, only: Sequence[str] = (), absent: str = "mean", *, fault_name: str = "", task: str = ""
+    split: str,
+    only: Sequence[str] = (),
+    absent: str = "mean",
+    *,
+    fault_name: str = "",
+    task: str = "",
+    without: Sequence[str] = (),
 ) -> str:
     """`evaluation-test.json`; of a task beside the main one `evaluation-test-task-lpis-1.json`; with hidden sensors
-    `evaluation-test-only-s2-l2a-mean.json`; and with faults `evaluation-test-faults-missing_B02,B08@0.9.json`, where
-    what a file's name cannot have is a `_`."""
+    `evaluation-test-only-s2-l2a-mean.json`; without a class `evaluation-test-without-mixed_crops.json`; and with faults
+    `evaluation-test-faults-missing_B02,B08@0.9.json`, where what a file's name cannot have is a `_`."""
     beside = f"-task-{_safe(task)}" if task else ""
     hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
+    less = f"-without-{_safe('+'.join(sorted(without)))}" if without else ""
     faulty = f"-faults-{_safe(fault_name)}" if fault_name else ""
-    return f"evaluation-{split}{beside}{hidden}{faulty}.json"
+    return f"evaluation-{split}{beside}{hidden}{less}{faulty}.json"
 
 
 def _safe(name: str) -> str:
