@@ -18,7 +18,7 @@ from pydantic import Field
 from landweave.contract import Contract
 from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.legends import PARENTS, Legend
-from landweave.methods.base import MethodConfig
+from landweave.methods.base import MethodConfig, Start
 from landweave.nn.config import UTAE, Circumstances, Decoder, FuseStages, Series, Stages, UPerNetFlair
 from landweave.sample import Batch, Label, LabelKind
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from landweave.data.dataset import Task
-    from landweave.methods.base import ClassWeights, Start
+    from landweave.methods.base import ClassWeights
     from landweave.nn.model import Model, Outputs
 
 MAIN = "main"
@@ -140,11 +140,20 @@ class UPerFuse(MethodConfig):
         return model
 
     def attach(self, model: Model, start: Start) -> None:
-        """With the encoders of a run; with all of a released file. See `MethodConfig.attach`."""
+        """Begin with the encoders of a run; of one without U-TAE, as a contrastive one is, with its backbones.
+
+        A series is then learned anew, unless it has a backbone too (`series.kind=mean`). Of a released file with all
+        that it has. See `MethodConfig.attach`.
+        """
+        from landweave.nn.uperfuse import UPerFuseModel
+        from landweave.nn.weights import load_each
+
         if start.folder.is_file():
             model.load_state_dict(start.model.state_dict())
-        else:
+        elif isinstance(start.model, UPerFuseModel):
             super().attach(model, start)
+        else:
+            load_each(model.by_name, start.model.encoder_state(), str(start.folder))
 
     def loss(
         self,

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -349,7 +349,7 @@ def content(file: Path) -> Mapping[str, object]:
 
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return dict(load_file(file))
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         line = (str(error).splitlines() or ["damaged"])[0][:120]
