@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -318,8 +318,8 @@ def read_released(file: Path) -> dict[str, Tensor]:
     Raises:
         RunError: not readable, not plain, or without a part of UPerFuse.
     """
-    found = content(file)
-    state = found.get("state_dict", found)
+    held = content(file)
+    state = held.get("state_dict", held)
     if not isinstance(state, Mapping):
         raise RunError("its `state_dict` holds no weights", where=file, fix="give a released file of FLAIR-HUB")
     found = {
