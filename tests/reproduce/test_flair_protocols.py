@@ -19,6 +19,7 @@ from landweave.reproduce.plan import Planned, experiments, section
 from landweave.reproduce.render import lines, sections
 from landweave.reproduce.shown import Source
 from landweave.reproduce.table import Column, Table, columns_of, table_of
+from tests.nn.test_flair_parameters import DECODERS, GRID
 from tests.reproduce import small
 
 NAMES = tuple(n for n in protocols() if n.startswith("flair/"))
@@ -114,6 +115,15 @@ def test_what_the_rows_differ_in() -> None:
         "LPIS-I together": ["lpis-1"],
     }
     assert len(made("flair/table-10", "full")["LC-ALL"].data.choices) == 7
+
+
+def test_encoders_and_decoders_are_those_whose_weights_are_as_many_as_printed() -> None:
+    """`test_flair_parameters.py` counts them; here the rows name the same ones."""
+    for name, one in made("flair/table-9", "full").items():
+        encoder, decoder = name.split(" + ")
+        assert one.method.encoder.name == GRID[encoder]
+        assert type(one.method.decoder) is type(DECODERS[decoder])
+        assert one.method.decoder == DECODERS[decoder]
 
 
 def test_the_list_tells_what_they_cost() -> None:
