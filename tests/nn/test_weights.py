@@ -143,3 +143,23 @@ def test_the_last_sensor_that_does_not_fit_keeps_the_first_from_loading() -> Non
     with pytest.raises(LandweaveError):
         model.load_encoders(state, "x")
     assert all(torch.equal(v, before[k]) for k, v in model.encoder_state().items())
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "swin_tiny_patch4_window7_224", "test_resnet"])
+def test_a_pyramid_takes_the_weights_of_a_whole_backbone(name: str) -> None:
+    """timm names the stages of a pyramid otherwise (`stages_0` for `stages.0`), and has no norm above the last."""
+    contract, small = contract_of({"s2-l2a": (64, 64)}), UNet(channels=(16, 16, 8, 8, 8))
+    whole = SceneModel(contract, Encoder(name=name), Concat(), classes=3)
+    maps = MapModel(contract, Encoder(name=name), Concat(), decoder=small, classes=3)
+    maps.load_encoders(whole.encoder_state(), "a run")
+    theirs = {k.replace(".", "_"): v for k, v in whole.encoder_state().items()}
+    for key, value in maps.encoder_state().items():
+        assert torch.equal(value, theirs[key.replace(".", "_").replace("net_model_", "net_")]), key
+
+
+def test_a_deeper_backbone_is_another_one() -> None:
+    contract, small = contract_of({"s2-l2a": (64, 64)}), UNet(channels=(16, 16, 8, 8, 8))
+    whole = SceneModel(contract, Encoder(name="resnet34"), Concat(), classes=3)
+    maps = MapModel(contract, Encoder(name="resnet18"), Concat(), decoder=small, classes=3)
+    with pytest.raises(RunError, match="another backbone"):
+        maps.load_encoders(whole.encoder_state(), "a run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -30,6 +31,7 @@ def load_each(encoders: Mapping[str, nn.Module], state: State, where: str) -> No
             fix="train both on the same sensors, both with method.fusion.kind=early or both without",
         )
     whole = {name: _with_own_fill(encoder.state_dict(), given[name]) for name, encoder in encoders.items()}
+    whole = {name: _renamed(encoder.state_dict(), whole[name]) for name, encoder in encoders.items()}
     for name, encoder in encoders.items():
         _require_fit(name, encoder.state_dict(), whole[name], where)
     for name, encoder in encoders.items():
@@ -40,6 +42,26 @@ def _with_own_fill(own: State, given: State) -> dict[str, Tensor]:
     """The weights of another encoder's network; a learned fill only where both have one."""
     fills = {key: value for key, value in own.items() if not key.startswith(NET)}
     return fills | {key: value for key, value in given.items() if key.startswith(NET) or key in fills}
+
+
+TOP = re.compile(r"net\.(model\.)?(norm|fc_norm|head|classifier|final_conv)\b")
+"""Weights that a backbone has above its last map: a pyramid has none of them."""
+
+
+def _renamed(own: State, given: State) -> State:
+    """Weights of a whole backbone by the names that timm gives them in a pyramid: `stages.0` is `stages_0` there.
+
+    What stands above the last map is left out. Anything that is unlike beyond this stays as it is, to be refused.
+    """
+    if own.keys() == given.keys():
+        return given
+    plain = {_plain(key): value for key, value in given.items() if not TOP.match(key)}
+    wanted = {_plain(key): key for key in own}
+    return {wanted[k]: v for k, v in plain.items()} if plain.keys() == wanted.keys() else given
+
+
+def _plain(key: str) -> str:
+    return key.replace(".", "_").replace("net_model_", "net_")
 
 
 def load_whole(model: nn.Module, state: State, where: str) -> None:

@@ -17,7 +17,8 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
 from landweave.errors import ConfigError, did_you_mean, listed
-from landweave.methods import Method
+from landweave.methods import Method, MethodConfig
+from landweave.nn.config import Fusion
 
 CHECKPOINT = ".ckpt"
 """How the name of a foreign checkpoint ends, where `start` otherwise names a run folder."""
@@ -97,7 +98,8 @@ class Experiment(Config):
         method = info.data.get("method")
         if stage is None or method is None:
             return stage
-        own = {k: getattr(method, k) for k in ("encoder", "fusion") if k not in stage.method.model_fields_set}
+        shared = ("encoder", *(("fusion",) if _reads(stage.method, method.fusion) else ()))
+        own = {k: getattr(method, k) for k in shared if k not in stage.method.model_fields_set}
         if own:
             plain = stage.method.model_dump() | {k: v.model_dump() for k, v in own.items()}
             stage = stage.model_copy(update={"method": type(stage.method).model_validate(plain)})
@@ -174,6 +176,11 @@ class Experiment(Config):
             start=self.start,
             classifier=stage.method.classifier,
         )
+
+
+def _reads(method: MethodConfig, fusion: Fusion) -> bool:
+    """Whether a stage of this method can have that fusion; fusion of maps means nothing to a method of whole places."""
+    return method.kind == "uperfuse" or fusion.kind not in ("stages", "late")
 
 
 class DataOnly(Config):
