@@ -60,7 +60,8 @@ def _plain(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         word = "more" if "times_more" in row else "less"
         limit = "" if row["limit"] is None else f"{row['limit']:g} times {word}"
-        cells = [row["work"], row.get("what", "CPU seconds"), row["peer"], number(row["figure"]), number(row["ours"]),
+        work = f"{row['work']} x {row['rows']}" if "rows" in row else row["work"]
+        cells = [work, row.get("what", "CPU seconds"), row["peer"], number(row["figure"]), number(row["ours"]),
                  f"{row[f'times_{word}']:.1f} x {word}", limit, _end(row)]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
