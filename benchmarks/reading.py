@@ -3,8 +3,9 @@
 Every sensor and label of a place, all dates, as tensors: from the pack that `landweave pack` wrote, and from the
 GeoTIFFs, one `rasterio.open` a file; beside it our own reader of the GeoTIFFs. The places are those of
 `landweave synth flair-hub`, whose images are uncompressed and whose label maps are LZW; most of a GeoTIFF's time goes
-into opening it, and to write it by bands or by pixels makes no difference. All sides read the same places in turn, in one process and on one thread, from a warm disk; before that their
-numbers are compared. Figures are places a CPU second of that process; the ratio is the median of the rounds.
+into opening it, and to write it by bands or by pixels makes no difference. All sides read the same places in turn, in
+one process and on one thread, from a warm disk; before that their numbers are compared. Figures are places a CPU
+second of that process; the ratio is the median of the rounds.
 """
 
 from __future__ import annotations

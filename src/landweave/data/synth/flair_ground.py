@@ -194,7 +194,7 @@ def height(scene: Scene, x: F64, y: F64, key: int) -> F32:
     own = uniform(rehash(np.where(scene.cover >= FIRST_CROP, scene.parcel, scene.element), 65))
     tall = (least.take(scene.cover) + more.take(scene.cover) * own) * (1 + np.float32(0.12) * lump)
     gap = ~scene.crown & np.isin(scene.cover, [INDEX[n] for n in TREES])
-    return np.where(gap, np.float32(0.4) * tall, np.maximum(tall, 0))
+    return np.asarray(np.where(gap, np.float32(0.4) * tall, np.maximum(tall, 0)), np.float32)
 
 
 def grains() -> F32:

@@ -169,8 +169,8 @@ class Patch:
     def axes(self, pixels: int) -> tuple[F64, F64]:
         """Pixel centres in the plane of the world."""
         left, top = self._corner
-        at = (np.arange(pixels) + 0.5) * (SIDE / pixels)
-        return STRIP + left + at, top - at
+        at: F64 = (np.arange(pixels, dtype=np.float64) + 0.5) * (SIDE / pixels)
+        return np.asarray(STRIP + left + at, np.float64), np.asarray(top - at, np.float64)
 
     def dates(self, series: str) -> list[date]:
         """Of its ROI; the lower left patch of a ROI lacks the fourth, as at the rim of an orbit."""
