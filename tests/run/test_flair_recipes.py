@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +135,13 @@ def test_printed_figures_are_those_of_the_paper() -> None:
     mine = [figures(f"lc-f-fold-{k}", "mIoU")[0] for k in range(1, 6)]
     assert mine == [c.mean for c in printed if c is not None][:5]
     assert [figures(f"lc-l-flair-{k}", "mIoU")[0] for k in (1, 2)] == [64.1, 65.0]
+
+
+def test_the_pages_name_recipes_that_there_are() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    part = (docs / "flair.md").read_text().split("\n## Training\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"flair/([a-z][\w-]+)", part))
+    assert named - {"_land-cover"} <= set(NAMES)
+    prefixes = {re.sub(r"-[a-z\d]+$", "", n) for n in named} | named
+    assert all(n in named or re.sub(r"-[a-z\d]+(-dropout)?$", "", n) in prefixes for n in NAMES)
+    assert f"the {len(NAMES)} recipes `flair/...`" in (docs / "methods.md").read_text()

@@ -70,9 +70,10 @@ def recipes(json_: Json = "") -> None:
     from landweave.run.experiment import recipes as shipped
 
     found = shipped()
+    wide = max(map(len, found))
     for name, path in found.items():
         first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        say(f"{name:<12} {first}", json_)
+        say(f"{name:<{wide}} {first}", json_)
     emit({name: str(path) for name, path in found.items()}, json_)
 
 
