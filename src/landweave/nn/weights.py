@@ -48,7 +48,7 @@ TOP = re.compile(r"net\.(model\.)?(norm|fc_norm|head|classifier|final_conv)\b")
 """Weights that a backbone has above its last map: a pyramid has none of them."""
 
 
-def _renamed(own: State, given: State) -> State:
+def _renamed(own: State, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a whole backbone by the names that timm gives them in a pyramid: `stages.0` is `stages_0` there.
 
     What stands above the last map is left out. Anything that is unlike beyond this stays as it is, to be refused.

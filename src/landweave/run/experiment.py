@@ -17,7 +17,7 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator, m
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
 from landweave.errors import ConfigError, did_you_mean, listed
-from landweave.methods import Method, MethodConfig
+from landweave.methods import Method
 from landweave.nn.config import Fusion
 
 CHECKPOINT = ".ckpt"
@@ -178,7 +178,7 @@ class Experiment(Config):
         )
 
 
-def _reads(method: MethodConfig, fusion: Fusion) -> bool:
+def _reads(method: Method, fusion: Fusion) -> bool:
     """Whether a stage of this method can have that fusion; fusion of maps means nothing to a method of whole places."""
     return method.kind == "uperfuse" or fusion.kind not in ("stages", "late")
 
@@ -266,9 +266,11 @@ def _laid(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(below)
     for key, value in own.items():
         old = below.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same = both and value.get("kind", old.get("kind")) == old.get("kind")
-        out[key] = _laid(old, value) if same else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same = value.get("kind", old.get("kind")) == old.get("kind")
+            out[key] = _laid(old, value) if same else value
+        else:
+            out[key] = value
     return out
 
 
