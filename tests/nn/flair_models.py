@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -50,13 +51,21 @@ def swin_of_case_5a(pretrained: bool = False, **options: Any) -> SwinTransformer
 
 
 def micro() -> Encoder:
-    """Settings of that network: it is made known to timm, and not to our list of names."""
-    from timm.models._registry import _model_entrypoints, _model_has_pretrained, _model_pretrained_cfgs
+    """Settings of that network, whose name is not in our list."""
+    return Encoder.model_construct(**{**Encoder().model_dump(), "name": MICRO})
+
+
+@contextmanager
+def known() -> Iterator[None]:
+    """That network is known to timm, for as long as a model is built."""
+    from timm.models._registry import _model_entrypoints, _model_pretrained_cfgs
 
     _model_entrypoints[MICRO] = swin_of_case_5a
     _model_pretrained_cfgs[MICRO] = timm.models.get_pretrained_cfg("swin_tiny_patch4_window7_224")
-    _model_has_pretrained.discard(MICRO)
-    return Encoder.model_construct(**{**Encoder().model_dump(), "name": MICRO})
+    try:
+        yield
+    finally:
+        del _model_entrypoints[MICRO], _model_pretrained_cfgs[MICRO]
 
 
 def row(name: str, size: tuple[int, int], bands: Sequence[str] = (), **more: Any) -> StreamContract:
@@ -119,7 +128,8 @@ def model_of(contract: Contract, encoder: Encoder, **more: Any) -> UPerFuseModel
         "classes": TASKS,
         **more,
     }
-    return UPerFuseModel(contract, encoder, settings.pop("series"), **settings)
+    with known():
+        return UPerFuseModel(contract, encoder, settings.pop("series"), **settings)
 
 
 def absent(batch: Batch, name: str, *places: int) -> Batch:
