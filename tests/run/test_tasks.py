@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from landweave.data import raster
+from landweave.data.order import repeat_factors
 from landweave.errors import ConfigError, DataError
 from landweave.maps.engine import map_scene
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.finish import class_counts, class_weights
-from landweave.run.fit import watched_of
+from landweave.run.fit import Fitting, watched_of
 from landweave.run.material import gather
 from landweave.run.predict import OneTask, open_run
 from landweave.run.train import train
@@ -126,6 +127,18 @@ def test_weights_and_counts_are_by_task(places: Path, tmp_path: Path) -> None:
         expected = torch.where(there, n.clamp(min=1).rsqrt(), 0.0)
         torch.testing.assert_close(weights[name], expected / expected[there].mean())
     assert counts["lulc"] != counts["wet"]
+
+
+def test_places_are_repeated_by_the_rarest_class_of_any_task(places: Path, tmp_path: Path) -> None:
+    material = gather(experiment(places), tmp_path)
+    nothing: Any = torch.nn.Identity()
+    found = Fitting(experiment(places, "train.balanced=1"), material, nothing, None)._repeats
+    each = [
+        repeat_factors([material.dataset.classes(i, name) for i in material.train], 1.0) for name in ("lulc", "wet")
+    ]
+    assert found == [max(pair) for pair in zip(*each, strict=True)]
+    assert max(found) > min(found) >= 1
+    assert Fitting(experiment(places), material, nothing, None)._repeats == []
 
 
 def test_the_monitor_may_be_of_either_task(places: Path, tmp_path: Path) -> None:
