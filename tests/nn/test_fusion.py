@@ -51,7 +51,7 @@ def test_fusion_that_maps_do_not_have_is_refused(fusion: Fusion) -> None:
     for late in (Stages(), Late()):
         with pytest.raises(ConfigError, match="which the method uperfuse has"):
             FuseMaps(late, {"a": [4], "b": [4]}, MeanFeatures({"a": 4, "b": 4}), stages=(0,))
-        with pytest.raises(ConfigError, match="set method.kind=uperfuse"):
+        with pytest.raises(ConfigError, match=r"set method\.kind=uperfuse"):
             fuse_vectors(late, {"a": 4, "b": 4}, MeanFeatures({"a": 4, "b": 4}))
 
 
