@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evidence import show_robust
+from evidence import show_flair, show_robust
 from evidence.record import HERE, ROOT
 
 END = "<!-- /evidence -->"
-NAMES = ("spine", "contrast", "robust", "finding")
+NAMES = ("spine", "contrast", "robust", "finding", "flair")
 
 Records = dict[str, dict[str, Any]]
 Text = Callable[[Any], str]
@@ -226,6 +226,15 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
     "finding": (
         ("ridge", "Ridge regression, thresholds from other images, its design chosen while looking at these", _found),
         ("network", "A small network, images it has not seen", _found),
+    ),
+    "flair": (
+        ("smoke", "Five configurations at smoke scale, synthetic FLAIR-HUB", show_flair.smoke),
+        ("phenology", "Crops that only their calendar tells apart, in departments not learned from", show_flair.crops),
+        (
+            "years",
+            "Learned in 2018 and 2019 from Sentinel-2; a later year's spring is 18 to 25 days later",
+            show_flair.crops,
+        ),
     ),
 }
 

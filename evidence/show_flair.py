@@ -1,0 +1,33 @@
+"""What the record of FLAIR-HUB says, in a line a claim."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+
+def smoke(runs: list[dict[str, Any]]) -> str:
+    """Time and scores of every configuration."""
+    told = []
+    for name in runs[0]:
+        rows = [r[name] for r in runs]
+        cpu, wall = max(r["cpu_seconds"] for r in rows), max(r["seconds"] for r in rows)
+        score, trivial = ([r[who]["miou_paper"] for r in rows] for who in ("test", "majority class"))
+        told.append(
+            f"{name} {_pm(score)} (majority class {statistics.mean(trivial):.3f}; {wall:.0f} s, {cpu:.0f} s of CPU)"
+        )
+    return f"mIoU on the test places, slowest run: {'; '.join(told)} ({_seeds(runs)})"
+
+
+def crops(runs: list[dict[str, Any]]) -> str:
+    """Accuracy on declared crops, row by row."""
+    told = [f"{row} {_pm([r[row]['accuracy'] for r in runs])}" for row in runs[0]]
+    return f"accuracy on declared crops: {', '.join(told)} ({_seeds(runs)})"
+
+
+def _pm(values: list[float]) -> str:
+    return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def _seeds(runs: list[dict[str, Any]]) -> str:
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
