@@ -176,6 +176,21 @@ def test_trains_where_a_sensor_is_absent_from_the_whole_batch(fusion: Any) -> No
     assert all(p.grad is not None for n, p in made.named_parameters() if n.startswith("encoders."))
 
 
+@pytest.mark.parametrize("fusion", [Stages(flags=True), Late()])
+def test_learns_in_half_precision_with_every_weight_in_the_graph(fusion: Any) -> None:
+    """Several processes agree on what has a gradient only if every weight has one, whatever is absent."""
+    contract = contract_of()
+    made = model(contract, fusion=fusion, auxiliary=("aerial", S2))
+    less = absent(absent(batch(contract), S2, 1), "spot", 0, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = made(less)
+        total = sum(f.square().mean() for f in out.by_task.values())
+        total += sum(f.square().mean() for b in out.auxiliary.values() for f in b.values())
+    total.backward()
+    assert {f.dtype for f in out.by_task.values()} == {torch.float32}
+    assert [n for n, p in made.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
+
+
 @pytest.mark.parametrize(
     "decoder",
     [DECODER, UPerNet(channels=16), UNet(channels=(8, 8, 8, 8, 8)), SegFormer(channels=8), DeepLabV3(channels=8)],
