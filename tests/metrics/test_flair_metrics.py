@@ -165,8 +165,10 @@ def test_counting_on_the_device_is_counting_in_numpy() -> None:
 
 def test_a_class_index_outside_the_legend_is_refused_and_counted_nowhere() -> None:
     scorer = Scorer(Task("map", legend(3)))
-    truth = torch.tensor([[[0, 1, 7, 2]]], dtype=torch.uint8)
-    scorer.add(Label("map", truth, truth < 99, scorer.task.legend), answers(truth.clamp(max=2), 3))
+    truth = torch.tensor([[[0, 1, 3, 2]], [[0, 1, 1, 2]]], dtype=torch.uint8)
+    places = scorer.add(Label("map", truth, truth < 99, scorer.task.legend), answers(truth.clamp(max=2), 3))
+    assert places is not None
+    assert places.sum((1, 2)).tolist() == [3, 4], "class 3 of a place is not class 0 of the next"
     with pytest.raises(ValueError, match="1 true class indices are not in 0"):
         scorer.scores()
 

@@ -93,6 +93,11 @@ def test_each_group_has_its_table_and_they_add_up(run: Path, results: dict[str, 
         assert (entry["places"], entry["n"]) == (2, one.n)
         whole = whole.merge(one)
     assert whole.array.tolist() == found["confusion"]
+    for name, one in mine.items():  # places are of one size, so that their accuracies average to the group's
+        alone = [p["score"] for p in found["places"] if p["group"] == name]
+        assert len(alone) == 2
+        assert np.mean(alone) == pytest.approx(np.diag(one.array).sum() / one.n)
+    assert len({p["score"] for p in found["places"]}) > 1
     assert json.loads((run / "evaluation-test.json").read_text())["groups"] == found["groups"]
     lines = list(by_group(found))
     ranked = [line.split()[0] for line in lines if line.startswith("g") and line[1].isdigit()]
@@ -141,6 +146,7 @@ def test_the_gap_leaves_out_what_only_one_split_has(results: dict[str, dict[str,
     found = gap(first, lacking)
     assert "water" not in found["classes"]
     assert "water" not in [row["name"] for row in found["scores"]]
+    assert gap(lacking, first)["classes"] == found["classes"]
     kept = [FOUR.index(name) for name in found["classes"]]
     assert found["scores"][1]["values"][0] == pytest.approx(miou_over(Confusion(4, first["confusion"]), kept))
 
