@@ -33,7 +33,7 @@ LEARNING = (
     "method.branches=[]",
     "optim.lr=1e-2",
     "train.batch_size=4",
-    "train.epochs=24",
+    "train.epochs=16",
     "train.validate_every=4",
     "train.monitor=oa",
 )
