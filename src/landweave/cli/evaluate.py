@@ -13,17 +13,27 @@ from landweave.errors import ConfigError
 if TYPE_CHECKING:
     from landweave.metrics.boundary import Tolerance
 
+Splits = Annotated[
+    str,
+    typer.Option(
+        help="train, validation, test, or snow_cloud (set aside by BigEarthNet v2); "
+        "two of them, validation,test, also show the gap between them."
+    ),
+]
+Boundary = Annotated[
+    str,
+    typer.Option(
+        metavar="OUTSIDE,BETWEEN",
+        help="Label maps: score again without the pixels so many metres from a boundary to background, and from "
+        "one between other classes. 1,5 is how exact crop parcels are drawn.",
+    ),
+]
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     changes: Changes = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="train, validation, test, or snow_cloud (set aside by BigEarthNet v2); "
-            "two of them, validation,test, also show the gap between them."
-        ),
-    ] = "test",
+    split: Splits = "test",
     task: Annotated[str, typer.Option(help="Of a run of several tasks: score this one alone.")] = "",
     by: Annotated[
         Literal["group"] | None,
@@ -32,14 +42,7 @@ def evaluate(
     without: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="A class that no score counts; may stand twice.")
     ] = None,
-    boundary: Annotated[
-        str,
-        typer.Option(
-            metavar="OUTSIDE,BETWEEN",
-            help="Label maps: score again without the pixels so many metres from a boundary to background, and from "
-            "one between other classes. 1,5 is how exact crop parcels are drawn.",
-        ),
-    ] = "",
+    boundary: Boundary = "",
     product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
     only: Annotated[
         list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may stand twice.")
