@@ -61,7 +61,7 @@ def config_of(run: Path) -> dict[str, Any]:
 
 
 def test_the_folder_tells_every_task(run: Path) -> None:
-    """Weakness 6 of the spec: official validation leaves the last places out, and means of batches count absent classes.
+    """Weakness 6 of the spec: official validation leaves the last places out, and averages over batches.
 
     Here every validation pixel whose label is known stands in one table a task.
     """
