@@ -183,7 +183,7 @@ def _paste(
     mine, theirs = (np.array(p) for p in zip(*pairs, strict=True))
     part = (slice(r0 - at[0], r1 - at[0]), slice(c0 - at[1], c1 - at[1]))
     data[mine, :, r0:r1, c0:c1] = one.data[theirs][:, :, part[0], part[1]]
-    lent = one.seen if one.seen.shape[1] in (1, seen.shape[1]) else one.seen.all(1, keepdims=True)
+    lent = one.seen if one.seen.shape[1] in (1, seen.shape[1]) else np.all(one.seen, axis=1)[:, None]
     seen[mine, :, r0:r1, c0:c1] = lent[theirs][:, :, part[0], part[1]]
 
 
