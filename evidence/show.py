@@ -140,8 +140,8 @@ def _shares(f: dict[str, Any]) -> str:
 def _means(f: dict[str, Any], score: str, labels: float | None = None) -> str:
     rows = [r for r in f["scores"] if r["score"] == score and labels in (None, r["labels"])]
     told = [f"{r['method']} {_pm(r)}" for r in rows]
-    trivial = [t for t in f["trivial"] if labels in (None, t["labels"])][:1]
-    told += [f"{t['predictor']} {t[score]:.3f}" for t in trivial if t.get(score) is not None]
+    trivial = [t for t in f["trivial"] if labels in (None, t["labels"]) and t.get(score) is not None]
+    told += [f"{t['predictor']} {t[score]:.3f}" for t in sorted(trivial, key=lambda t: -t[score])[:1]]
     return f"{score.replace('_', ' ')}: " + ", ".join(told) + (f" ({rows[0]['runs']} runs)" if rows else "")
 
 
