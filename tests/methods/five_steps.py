@@ -25,7 +25,7 @@ from tests.nn.tiny_models import batch_of, contract_of, task_of
 GOLDEN = Path(__file__).parents[1] / "golden" / "five-steps.json"
 KINDS: dict[str, LabelKind] = {
     "segment": "map", "supcon": "class", "supervised": "class", "adapt": "class", "adapt-any": "class",
-    "adapt-maps": "map", "adapt-petcu2024": "class",
+    "adapt-maps": "map", "adapt-petcu2024": "class", "uperfuse": "map",
 }  # fmt: skip
 
 
@@ -42,8 +42,9 @@ def five_steps(name: str) -> dict[str, list[float]]:
     """Losses of five steps, of the pretraining too where there is one."""
     if name in FLAIR:
         return _flair_steps(name.removeprefix("flair/"))
-    decoder = "method.decoder={kind: unet, channels: [32, 16, 16, 8, 8]}"
-    experiment = tiny_recipe(name, *([decoder] if KINDS.get(name) == "map" else []))
+    unet, upernet = "{kind: unet, channels: [32, 16, 16, 8, 8]}", "{kind: upernet-flair, pyramid: 32, channels: 16}"
+    decoder = upernet if name == "uperfuse" else unet
+    experiment = tiny_recipe(name, *([f"method.decoder={decoder}"] if KINDS.get(name) == "map" else []))
     kind = KINDS.get(name, "multilabel")
     sizes = {"s2-l2a": (32, 32)} if name in ("simclr-rgb", "reconstruct") else SIZES
     absent = [("s1-rtc-gamma0", 2)] if len(sizes) > 1 else []
