@@ -45,6 +45,7 @@ evidence: $(STAMP) ## the full claims of an issue: make evidence NAME=spine (res
 benchmarks: $(STAMP) ## against other libraries (half an hour; writes benchmarks/*.json and their page)
 	$(RUN)python -m benchmarks.losses --json benchmarks/losses.json
 	$(RUN)python -m benchmarks.reading --json benchmarks/reading.json
+	$(RUN)python -m benchmarks.utae --json benchmarks/utae.json
 	$(RUN)python -m benchmarks.show
 
 format: $(STAMP) ## let ruff fix what it can
