@@ -32,6 +32,7 @@ from landweave.errors import ConfigError, ContractError, RunError, listed
 from landweave.legends import COSIA_19, Legend
 from landweave.nn.config import UTAE, Decoder, Fusion, Series, Stages, UPerNetFlair
 from landweave.nn.stages import MEETS, paired
+from landweave.nn.weights import content
 
 if TYPE_CHECKING:
     from landweave.nn.uperfuse import UPerFuseModel
@@ -333,31 +334,4 @@ def read_released(file: Path) -> dict[str, Tensor]:
             where=file,
             fix="give a released file of FLAIR-HUB",
         )
-    return found
-
-
-def content(file: Path) -> Mapping[str, object]:
-    """What a file of weights holds, .safetensors or torch's own, without executing anything in it.
-
-    Raises:
-        RunError: it is damaged, or holds more than tensors and plain values.
-    """
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        line = (str(error).splitlines() or ["damaged"])[0][:120]
-        raise RunError(
-            f"cannot be read as plain weights: {line}",
-            where=file,
-            fix="a file that asks for code is refused; save its `state_dict` alone, or as .safetensors",
-        ) from None
-    if not isinstance(found, Mapping):
-        raise RunError("it holds no `state_dict`", where=file, fix="give a file of weights")
     return found

@@ -18,7 +18,7 @@ from torch import Tensor
 from landweave.errors import ConfigError, RunError
 from landweave.nn.config import LIBRARY, RANDOM
 from landweave.nn.encoders import StreamEncoder, backbone
-from landweave.nn.flair_weights import content
+from landweave.nn.weights import content
 from landweave.sensors import sensor
 
 if TYPE_CHECKING:

@@ -97,20 +97,9 @@ def read_visual(file: Path) -> dict[str, Tensor]:
     Raises:
         RunError: not readable, not plain, or without an image encoder.
     """
-    import pickle
+    from landweave.nn.weights import content
 
-    import torch
-
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        line = (str(error).splitlines() or ["damaged"])[0][:120]
-        raise RunError(
-            f"cannot be read as plain weights: {line}",
-            where=file,
-            fix="a file that asks for code is refused; save one of `state_dict` and plain `hyper_parameters` only",
-        ) from None
-    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    state = content(file).get("state_dict")
     if not isinstance(state, Mapping):
         raise RunError("it has no `state_dict`", where=file, fix="give the .ckpt file of SatCLIP itself")
     visual = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -140,3 +141,30 @@ def _require_fit(name: str, own: State, given: State, where: str) -> None:
             fix="choose the same bands in data.streams, and the same method.encoder.band_mask",
         )
     raise other
+
+
+def content(file: Path) -> Mapping[str, object]:
+    """What a file of weights holds, .safetensors or torch's own, without executing anything in it.
+
+    Raises:
+        RunError: it is damaged, or holds more than tensors and plain values.
+    """
+    import pickle
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        line = (str(error).splitlines() or ["damaged"])[0][:120]
+        raise RunError(
+            f"cannot be read as plain weights: {line}",
+            where=file,
+            fix="a file that asks for code is refused; save its `state_dict` alone, or as .safetensors",
+        ) from None
+    if not isinstance(found, Mapping):
+        raise RunError("it holds no `state_dict`", where=file, fix="give a file of weights")
+    return found
