@@ -15,7 +15,8 @@ from landweave.sample import Batch, Image, Label
 from landweave.sensors import sensor
 
 SERIES = ("s2-l2a", "s1-grd-sigma0-asc-linear", "s1-grd-sigma0-desc-linear")
-PIXELS = {"aerial": 32, "aerial-pan": 16, "dsm-dtm": 32, "spot": 16}
+PIXELS = {"aerial": 32, "aerial-pan": 16, "dsm-dtm": 32, "spot": 32}
+"""No `spot` of 16: ConvNeXt's first norm on a padded, constant area has a slope of 1000, and so amplifies rounding."""
 SIDE = 32
 """Of the label maps."""
 DATES = 5
