@@ -17,11 +17,12 @@ from landweave.data import mgrs, raster, ricohdl
 from landweave.data.bigearthnet import S2, BigEarthNetV2
 from landweave.data.bigearthnet_index import METADATA, SNOW_CLOUD
 from landweave.data.check import check
+from landweave.data.dataset import Chosen
 from landweave.data.store import Pack, pack
 from landweave.errors import ConfigError, DataError, GridError, MissingDataError
 from landweave.legends import BIGEARTHNET_19
 from landweave.sample import UNKNOWN, collate, day_of
-from landweave.sensors import sensor
+from landweave.sensors import StreamChoice, sensor
 
 PRODUCT = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 SCENE = "S1A_IW_GRDH_1SDV_20170614T165043"
@@ -153,6 +154,17 @@ def test_streams_keep_native_sizes_names_and_numbers(tmp_path: Path, end: str) -
         assert sample.images["s2-l2a@20"].data.dtype == torch.uint16
         assert len(dataset.files(i)) == 15
         assert all(f.name.endswith(end) and f.is_file() for f in dataset.files(i))
+
+
+def test_files_of_a_sensor_that_nobody_chose_are_not_read(tmp_path: Path) -> None:
+    dataset = BigEarthNetV2(path=str(archive(tmp_path))).open()
+    for band in dataset.files(0):
+        if "BigEarthNet-S2" in band.parts:
+            band.write_bytes(b"no raster")
+    chosen = Chosen(dataset, [StreamChoice.parse("s1-grd-sigma0")])
+    assert list(chosen.read(0).images) == ["s1-grd-sigma0"]
+    with pytest.raises(DataError):
+        dataset.read(0)
 
 
 def test_labels_go_by_name_into_the_order_of_the_nomenclature(root: Path) -> None:

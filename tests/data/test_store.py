@@ -20,6 +20,7 @@ import pytest
 import torch
 from fake import COVER, Fake
 
+from landweave.data import record
 from landweave.data.dataset import Chosen, Dataset, Place, Task
 from landweave.data.packed import INDEX, key_of
 from landweave.data.raster import header, lonlat, read
@@ -181,6 +182,19 @@ def test_a_choice_of_bands_packs_only_the_streams_it_leaves(tmp_path: Path) -> N
     assert list(packed.streams) == ["s2-l2a@10"]
     assert packed.places == chosen.places
     assert all(same_sample(chosen.read(i), packed.read(i)) for i in range(12))
+
+
+def test_the_images_that_nobody_chose_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(Fake(), tmp_path / "p")
+    packed = Pack(path=str(tmp_path / "p")).open()
+    whole = packed.read(3)
+    unpacked = []
+    monkeypatch.setattr(record, "_image", lambda row, *views, of=record._image: unpacked.append(row) or of(row, *views))
+    found = Chosen(packed, [StreamChoice.parse("dem")]).read(3)
+    assert list(found.images) == ["dem"]
+    assert len(unpacked) == 1
+    assert same(found.images["dem"], whole.images["dem"])
+    assert found.labels.keys() == whole.labels.keys()
 
 
 def test_offset_of_a_pack_replaces_the_packed_one(tmp_path: Path) -> None:

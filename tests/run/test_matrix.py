@@ -313,7 +313,9 @@ def test_maps_have_their_own_decoder_and_one_trained_anew(data: Path, tmp_path: 
         data, tmp_path / "maps", "segment", "method.decoder={kind: unet, channels: [8, 8, 8, 8, 8]}", task="cover"
     )
     probe = Probe(epochs=1, seeds=1)
-    found = matrix([one], SETS[:2], probe=probe)
+    said: list[str] = []
+    found = matrix([one], SETS[:2], probe=probe, say=said.append)
+    assert sum("a decoder on the features of" in line for line in said) == 2, "a long wait says what it is for"
     cell = found.cell("maps", "missing:B02,B04@0.9")
     scores = evaluate(one, faults=SETS[1].faults, fault_name="m")["scores"]
     assert cell.drop_in["miou_existing"] == pytest.approx(scores["miou_existing"])

@@ -41,6 +41,12 @@ def test_a_scale_is_laid_before_the_changes(tmp_path: Path) -> None:
         recipe("segment", scale="smoke")
 
 
+def test_a_number_may_name_a_precision() -> None:
+    assert recipe("segment", ["train.precision=32"]).train.precision == "32"
+    with pytest.raises(ConfigError, match=r"precision.*64.* is unknown"):
+        recipe("segment", ["train.precision=64"])
+
+
 def test_what_is_extended_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"extends the unknown `segmen`.*`segment`"):
         recipe(write(tmp_path, "extends: segmen\n"))

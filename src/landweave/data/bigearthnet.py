@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -202,10 +202,14 @@ class BigEarthNetDataset(Dataset):
 
     def read(self, index: int) -> Sample:
         """Read the sensors that the place has. A date is that of the product's name."""
+        return self.read_streams(index, self.streams)
+
+    def read_streams(self, index: int, streams: Collection[str]) -> Sample:
+        """Read one place without the files of its other images. See `Dataset.read_streams`."""
         patch, s1 = self._index.patches[index], self._index.s1[index]
         grid = metadata.grid_of(patch)
         images = {}
-        for stream in self.streams:
+        for stream in (s for s in self.streams if s in streams):
             name, bands = (s1, ("VV", "VH")) if stream == S1 else (patch, S2[stream])
             if name not in self._absent["s1" if stream == S1 else "s2"]:
                 offset = self._offsets[stream]

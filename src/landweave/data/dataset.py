@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -71,6 +71,14 @@ class Dataset(abc.ABC):
         Raises:
             DataError: naming the file.
         """
+
+    def read_streams(self, index: int, streams: Collection[str]) -> Sample:
+        """Read one place, of its images at least those of `streams`; a reader that can leaves the others on disk.
+
+        Raises:
+            DataError: as `read`.
+        """
+        return self.read(index)
 
     def look(self, index: int) -> None:  # noqa: B027  (optional: a packed store has no file to look at)
         """Read a place's files without building tensors, so that a bad one shows before torch has been loaded.
@@ -140,7 +148,7 @@ class Chosen(Dataset):
 
     def read(self, index: int) -> Sample:
         """Read one place; chosen streams only, in coarser or finer pixels, labels unknown outside the labelled part."""
-        sample = self.base.read(index)
+        sample = self.base.read_streams(index, self.streams) if self.choices else self.base.read(index)
         images = {k: v for k, v in sample.images.items() if k in self.streams}
         labels = sample.labels
         if not self.places[index].labelled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
@@ -94,12 +94,16 @@ class PackedDataset(Dataset):
         Raises:
             DataError: the record is missing or damaged.
         """
+        return self.read_streams(index, self.streams)
+
+    def read_streams(self, index: int, streams: Collection[str]) -> Sample:
+        """Unpack one place without its other images. See `Dataset.read_streams`."""
         name = self.places[index].name
         with self._values() as values:
             blob = values.get(key_of(name))
             if blob is None:
                 raise DataError(f"no record of place {name}", where=self.path, fix=AGAIN)
-            sample = decode(blob, self.tasks, where=f"{self.path}: {name}")
+            sample = decode(blob, self.tasks, streams, where=f"{self.path}: {name}")
         if not self._offset:
             return sample
         return replace(sample, images={k: self._shifted(k, im) for k, im in sample.images.items()})

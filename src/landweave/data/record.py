@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -156,8 +156,8 @@ def _label_facts(task: str, label: Label, tensors: dict[str, Array], codec: Code
     return {**facts, "shape": values.shape}
 
 
-def decode(blob: Blob, tasks: Mapping[str, Task], *, where: str = "") -> Sample:
-    """Unpack a place; equal bit for bit to what was packed.
+def decode(blob: Blob, tasks: Mapping[str, Task], streams: Collection[str] | None = None, *, where: str = "") -> Sample:
+    """Unpack a place; equal bit for bit to what was packed. Of the images those of `streams`, all by default.
 
     Raises:
         DataError: the blob is damaged.
@@ -166,7 +166,8 @@ def decode(blob: Blob, tasks: Mapping[str, Task], *, where: str = "") -> Sample:
 
     try:
         facts, views = part_of(blob)
-        images = {k: _image(row, views[f"image:{k}"], views.get(f"seen:{k}")) for k, row in facts["images"].items()}
+        rows = {k: row for k, row in facts["images"].items() if streams is None or k in streams}
+        images = {k: _image(row, views[f"image:{k}"], views.get(f"seen:{k}")) for k, row in rows.items()}
         labels = {t: _label(t, row, views, tasks[t]) for t, row in facts["labels"].items()}
         return Sample(images, labels, facts["name"], facts["group"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:

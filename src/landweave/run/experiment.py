@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from landweave.config import Config, override, parse, read_yaml, to_yaml
 from landweave.data import Data
@@ -38,6 +38,11 @@ class Optim(Config):
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 for none")
 
 
+def _as_text(value: Any) -> Any:
+    """YAML reads `precision: 32` as a number."""
+    return str(value) if type(value) is int else value
+
+
 class Train(Config):
     """How long, in which batches, on what."""
 
@@ -45,7 +50,9 @@ class Train(Config):
     max_minutes: float | None = Field(None, gt=0, description="stop after the epoch in which this is passed")
     batch_size: int = Field(32, ge=1, description="places a step and process")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
-    precision: Literal["auto", "32", "bf16", "16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = Field(
+        "auto", description="auto: bf16 where the hardware has it"
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU; more than one trains with DDP")
     workers: int = Field(0, ge=0, description="processes that read; 0 reads in the training process")

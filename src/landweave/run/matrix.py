@@ -210,7 +210,7 @@ def matrix(
         tell(f"{column.name}: {len(runs)} encoders on {len(job.test)} places")
         job.drop_in(column)
         if probe is not None:
-            job.probed(column, probe, work or runs[first].folder / "probes", changes)
+            job.probed(column, probe, work or runs[first].folder / "probes", changes, tell)
         if curve and column.rates:
             job.curved(column)
         if progress:
@@ -281,10 +281,12 @@ class _Job:
         found = look(list(self.runs.values()), self.test, column.faults, TEST)
         self.seen |= {(name, column.name): one for name, one in zip(self.runs, found, strict=True)}
 
-    def probed(self, column: Column, probe: Probe, work: Path, changes: Sequence[str]) -> None:
+    def probed(self, column: Column, probe: Probe, work: Path, changes: Sequence[str], tell: Say) -> None:
         """A head or decoder trained anew for each encoder and seed."""
         for name, run in self.runs.items():
             if run.kind == "map":
+                many = f"decoders of {probe.seeds} seeds" if probe.seeds > 1 else "a decoder"
+                tell(f"{column.name}: {many} on the features of {name}, {probe.epochs} epochs")
                 self.probes[name, column.name] = spread_of(list(_decoded(run, column, probe, work, changes)))
         scenes = [name for name, run in self.runs.items() if run.kind != "map" and run.task]
         if not scenes:
