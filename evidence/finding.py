@@ -253,7 +253,7 @@ def _named(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Any]:
 
 
 def _elsewhere(judge: Judge, standards: Mapping[str, Clean]) -> dict[str, Any]:
-    """All bands +1000 DN, or times 1.5: no band is faulty, and the image is not like the others."""
+    """All bands +1000 DN, or times 3: no band is faulty, and the image is not like the others."""
     from landweave.transforms.faults import Faults, Gain, spoil
 
     out = {}

@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,22 @@ class Record:
             "seconds": round(time.perf_counter() - start, 1),
             "figures": figures,
         }
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({**self.content, name: mine}, indent=1, ensure_ascii=False) + "\n")
-        part.replace(self.path)
+        with held(self.scratch / "record"):  # another process may add its own part just now
+            part = self.path.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps({**self.content, name: mine}, indent=1, ensure_ascii=False) + "\n")
+            part.replace(self.path)
         print(json.dumps(figures, indent=1), flush=True)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """One process at a time works on `path`; a second one waits. The lock goes with its process, however it ends."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def plain(figures: Any) -> Any:

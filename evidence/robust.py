@@ -10,15 +10,16 @@ import math
 import os
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evidence.record import HERE, SHARED, Record, landweave
+from evidence.record import HERE, SHARED, Record, held, landweave
 from evidence.robust_data import SCENES, chips, tiles, windows
 
 if TYPE_CHECKING:
+    from landweave.metrics.confusion import Confusion
     from landweave.reproduce import Table
     from landweave.run.matrix import Cell, Matrix
 
@@ -29,8 +30,6 @@ COST = 0.03
 """What masking must cost an encoder before adapting has anything to give back."""
 DRAWS = 2
 """Of faults for each training place of a probe."""
-PAPER = ("method.match={clip: {kind: clip}}", "optim.lr=1e-4", "optim.schedule=constant", "optim.warmup=0")
-"""The thesis's recipe on any teacher: contrast alone, no complete image, its rate."""
 FOUR, FIVE = "B02,B04,B08,B11", "B08,B8A,B09,B11,B12"
 """The thesis's set of four bands, and its B8 to B12 without cirrus, which L2A has not."""
 
@@ -64,22 +63,27 @@ def sets(scratch: Path, preset: str) -> dict[str, Any]:
 
     world = _eurosat(scratch)
     given = protocol(HERE / "protocols" / "adapt-eurosat.yaml").model_copy(update={"presets": (preset,)})
-    table = run_protocol(given, {"eurosat": str(world)}, scratch / "sets", workers=WORKERS)
+    with held(scratch / "sets"):  # both readings share their teachers
+        table = run_protocol(given, {"eurosat": str(world)}, scratch / "sets", workers=WORKERS)
     if not table.ok:
         raise SystemExit(f"{len(table.failures)} runs failed: {table.failures[:1]}")
     return {"preset": preset, "probe": claims(table, ""), "drop-in": claims(table, "_drop_in")}
 
 
 def claims(table: Table, end: str) -> dict[str, Any]:
-    """Of every set: its cost to the teacher, its gain, and whether the claim holds; the rank correlation of both."""
-    from scipy.stats import spearmanr
+    """Of every set: its cost to the teacher, its gain, and whether the claim holds; the rank correlation of both.
 
+    Cost and gain of one seed share the accuracy of its teacher under the fault, whose noise alone correlates them. So
+    the gain of each seed is also held against the cost that the teachers of the other seeds have.
+    """
     whole = table.get("none", f"teacher_oa{end}").values
-    rows = []
+    rows, costs, gains = [], [], []
     for name in dict.fromkeys(e.row for e in table.entries if e.row != "none"):
         teacher, student = (table.get(name, f"{who}_oa{end}").values for who in ("teacher", "student"))
         cost = [whole[i] - teacher[i] for i in teacher]
         gain = [student[i] - teacher[i] for i in teacher]
+        costs.append(cost)
+        gains.append(gain)
         error = statistics.stdev(gain) / math.sqrt(len(gain))
         mean = statistics.mean(gain)
         costly = statistics.mean(cost) >= COST
@@ -95,29 +99,43 @@ def claims(table: Table, end: str) -> dict[str, Any]:
                 "holds": mean > 0 if costly else mean >= -2 * error,
             }
         )
-    rank = spearmanr([r["cost"] for r in rows], [r["gain"] for r in rows])
     return {
         "complete": _round(statistics.mean(whole.values())),
         "sets": rows,
         "costly_sets": sum(r["costs_3_points"] for r in rows),
         "hold": sum(r["holds"] for r in rows),
-        "rank_correlation_of_cost_and_gain": _round(float(rank.statistic)),
+        "rank_correlation_of_cost_and_gain": _rank(
+            [statistics.mean(c) for c in costs], [statistics.mean(g) for g in gains]
+        ),
+        "rank_correlation_with_the_cost_to_other_teachers": _apart(costs, gains),
     }
+
+
+def _apart(costs: Sequence[Sequence[float]], gains: Sequence[Sequence[float]]) -> float | None:
+    """Mean over seeds of the rank correlation of a seed's gains with the mean cost to the other seeds' teachers."""
+    seeds = range(len(costs[0]))
+    others = [[statistics.mean(c for j, c in enumerate(row) if j != i) for row in costs] for i in seeds]
+    return _round(statistics.mean(_rank(others[i], [row[i] for row in gains]) or 0.0 for i in seeds))
+
+
+def _rank(one: Sequence[float], other: Sequence[float]) -> float | None:
+    from scipy.stats import spearmanr
+
+    return _round(float(spearmanr(one, other).statistic))
 
 
 # ---- 2: real input
 
 
 def rgb(scratch: Path, seed: int) -> dict[str, Any]:
-    """ResNet-18 from random weights; one student for 0.9 and 1.0 of G and B, and one by the thesis's recipe."""
+    """ResNet-18 from random weights; one student for 0.9 and 1.0 of G and B, and one with the thesis's settings."""
     out = scratch / f"rgb-{seed}"
     data = ("data.kind=eurosat", f"data.path={EUROSAT}", "data.splits=random", f"seed={seed}")
     long = ("train.epochs=12", "train.validate_every=12")
     teacher = _train("supervised", out / "teacher", *data, "train.epochs=14", "method.head={kind: mlp}")
     both = "[{kind: missing, bands: [G, B], ratio: 0.9}, {kind: missing, bands: [G, B], ratio: 1.0, chance: 0.5}]"
     ours = _train("adapt", out / "ours", *data, f"start={teacher}", f"method.faults.faults={both}", *long)
-    one = "method.faults={faults: [{kind: missing, bands: [G, B], ratio: 0.9, at: model}], complete: 0}"
-    thesis = _train("adapt", out / "thesis", *data, f"start={teacher}", one, *PAPER, *long)
+    thesis = _thesis(out / "thesis", data, teacher, "G, B", *long)
     return _told(_matrix([teacher, ours, thesis], ["missing:G,B@0.9", "missing:G,B@1.0"]))
 
 
@@ -133,12 +151,18 @@ def patches(scratch: Path) -> dict[str, Any]:
         ours = _train(
             "adapt", out / "ours", *data, f"start={teacher}", f"method.faults.faults={both}", "train.epochs=20"
         )
-        one = f"method.faults={{faults: [{{kind: missing, bands: [{FOUR}], ratio: 0.9, at: model}}], complete: 0}}"
-        thesis = _train("adapt", out / "thesis", *data, f"start={teacher}", one, *PAPER, "train.epochs=20")
+        thesis = _thesis(out / "thesis", data, teacher, FOUR, "train.epochs=20")
         by_seed.append(_told(_matrix([teacher, ours, thesis], faults)))
         scenes.append({text: _by_scene(teacher, ours, text) for text in ("", *faults)})
     intervals = {text or "complete": _interval([s[text] for s in scenes]) for text in scenes[0]}
     return {"scenes": SCENES, "seeds": by_seed, "student less teacher, drop-in, over scenes": intervals}
+
+
+def _thesis(out: Path, data: tuple[str, ...], teacher: Path, bands: str, *long: str) -> Path:
+    """The thesis's recipe as shipped, on our teacher and its reading of images; not enlarged, as long as ours."""
+    fault = f"[{{kind: missing, bands: [{bands}], ratio: 0.9, at: model}}]"
+    ours = ("data.enlarge=1", "method.encoder={fill: scalar}", f"method.faults.faults={fault}")
+    return _train("adapt-petcu2024", out, *data, f"start={teacher}", *ours, *long)
 
 
 def _chips(scratch: Path, seed: int) -> tuple[Path, tuple[str, ...]]:
@@ -183,7 +207,8 @@ def any_synthetic(scratch: Path) -> dict[str, Any]:
     world = _store(_eurosat(scratch), scratch / "eurosat-store", "data.kind=eurosat", "data.splits=random")
     data = ("data.kind=pack", f"data.path={world}", "train.batch_size=64")
     teach = ("method.encoder.name=lcnet_050", "method.head={kind: mlp}", "optim.lr=3e-3", "train.epochs=30")
-    return _any(scratch / "any", data, teach, ["B02", "B08", FOUR, "B08,B09,B10,B11,B12"], epochs=(25, 100))
+    bands = ["B02", "B08", FOUR, "B08,B09,B10,B11,B12"]
+    return _any(scratch / "any", data, teach, bands, epochs=(25, 100), long=FOUR)
 
 
 def any_patches(scratch: Path) -> dict[str, Any]:
@@ -198,35 +223,56 @@ def any_patches(scratch: Path) -> dict[str, Any]:
 
 
 def _any(
-    out: Path, data: tuple[str, ...], teach: tuple[str, ...], bands: Sequence[str], *, epochs: tuple[int, int]
+    out: Path,
+    data: tuple[str, ...],
+    teach: tuple[str, ...],
+    bands: Sequence[str],
+    *,
+    epochs: tuple[int, int],
+    long: str = "",
 ) -> dict[str, Any]:
+    """`epochs` are those of a dedicated student and of the one for all; `long`: a set with a dedicated one as long."""
     faults = [f"missing:{b}@1.0" for b in bands]
     seeds = []
     for seed in SEEDS:
         words = (*data, f"seed={seed}", f"train.validate_every={epochs[0]}")
         teacher = _train("supervised", out / f"teacher-{seed}", *data, f"seed={seed}", *teach)
-        runs = [
-            teacher,
-            _train("adapt-any", out / f"any-{seed}", *words, f"start={teacher}", f"train.epochs={epochs[1]}"),
-        ]
+        start, last = f"start={teacher}", f"train.epochs={epochs[1]}"
+        runs = {"teacher": teacher, "one for all": _train("adapt-any", out / f"any-{seed}", *words, start, last)}
         for i, own in enumerate(bands):
             only = f"method.faults.faults=[{{kind: missing, bands: [{own}], ratio: 1.0}}]"
-            run = out / f"dedicated-{i}-{seed}"
-            runs.append(_train("adapt", run, *words, f"start={teacher}", only, f"train.epochs={epochs[0]}"))
-        seeds.append(_beside(_matrix(runs, faults), runs, faults))
-    steps = {name: e * m for name, e, m in (("dedicated, each", epochs[0], 1), ("one for all", epochs[1], 2))}
-    return {"seeds": seeds, "student images a training place": steps, "sets": list(bands)}
+            to = out / f"dedicated-{i}-{seed}"
+            runs[f"missing:{own}@1.0"] = _train("adapt", to, *words, start, only, f"train.epochs={epochs[0]}")
+            if own == long:
+                runs["dedicated, as many steps"] = _train("adapt", out / f"long-{seed}", *words, start, only, last)
+        found = _matrix(list(runs.values()), faults)
+        seeds.append(_beside(found, {k: p.name for k, p in runs.items()}, faults, f"missing:{long}@1.0"))
+    cost = {"dedicated, each": _cost(runs[faults[0]], 1), "one for all": _cost(runs["one for all"], 2)}
+    return {"seeds": seeds, "cost": cost, "sets": list(bands)}
 
 
-def _beside(found: Matrix, runs: Sequence[Path], faults: Sequence[str]) -> dict[str, Any]:
-    """For each set the one encoder for all, the dedicated one, and the teacher."""
-    teacher, everybody, *own = (p.name for p in runs)
+def _cost(run: Path, masks: int) -> dict[str, int]:
+    """What a student's training passed through the network; the last, smaller batch of an epoch is left out."""
+    from landweave.run.predict import open_run
+
+    experiment = open_run(run).settings
+    places, size, epochs = (
+        len(experiment.data.open().of_split("train")),
+        experiment.train.batch_size,
+        experiment.train.epochs,
+    )
+    steps = epochs * (places // size)
+    return {"epochs": epochs, "steps": steps, "student images": steps * size * masks}
+
+
+def _beside(found: Matrix, names: Mapping[str, str], faults: Sequence[str], long: str) -> dict[str, Any]:
+    """For each set the one encoder for all, the dedicated one, and the teacher; complete images for all of them."""
     rows = {}
-    for text, name in zip(faults, own, strict=True):
-        cells = {"teacher": (teacher, text), "one for all": (everybody, text), "dedicated": (name, text)}
-        rows[text] = {who: _cell(found.cell(*at)) for who, at in cells.items()}
-    rows["complete"] = {"teacher": _cell(found.cell(teacher, "complete")),
-                        "one for all": _cell(found.cell(everybody, "complete"))}  # fmt: skip
+    for text in (*faults, "complete"):
+        who = {"teacher": "teacher", "one for all": "one for all"}
+        who |= {"dedicated": text} if text in faults else {f"dedicated to {t}": t for t in faults}
+        who |= {"dedicated, as many steps": "dedicated, as many steps"} if text == long else {}
+        rows[text] = {k: _cell(found.cell(names[v], text), found.headline) for k, v in who.items()}
     return rows
 
 
@@ -234,24 +280,21 @@ def _beside(found: Matrix, runs: Sequence[Path], faults: Sequence[str]) -> dict[
 
 
 def segmentation(scratch: Path) -> dict[str, Any]:
-    """Synthetic SEN12MS in pixels of 40 m: feature maps, pooled features and the thesis's recipe, original decoder."""
-    world = scratch / "sen12ms"
-    if not (world / "done").exists():
-        shutil.rmtree(world, ignore_errors=True)
-        landweave("synth", "sen12ms", world, "--places", "240", "--seed", "0")
-        (world / "done").touch()
+    """Synthetic SEN12MS in pixels of 40 m: feature maps aligned, or pooled features alone; the original decoder."""
+    world = _synthetic(scratch / "sen12ms", "sen12ms", 240)
     store = _store(world, scratch / "sen12ms-store", "data.kind=sen12ms", "data.streams=[s2-l1c]", "data.coarsen=4")
     data = ("data.kind=pack", f"data.path={store}", "data.streams=[s2-l1c]")
     sets_ = ["B2", "B8", "B2-B3-B4", "B2-B4-B8-B11", "B8-B9-B10-B11-B12"]
     out: dict[str, Any] = {}
     for label in sets_:
         text = f"petcu2024-names/{label}@0.9"
-        out[text] = [_told(_mapped(scratch / "segmentation" / label, data, seed, text)) for seed in SEEDS]
+        runs = [_mapped(scratch / "segmentation" / label, data, seed, text) for seed in SEEDS]
+        out[text] = [_told(_matrix(list(r.values()), [text], probes=False)) for r in runs]
     return out
 
 
-def _mapped(out: Path, data: tuple[str, ...], seed: int, text: str) -> Matrix:
-    """A teacher a seed, and three students of one set."""
+def _mapped(out: Path, data: tuple[str, ...], seed: int, text: str) -> dict[str, Path]:
+    """A teacher a seed, and two students of one set."""
     from landweave.transforms.faults import named
 
     words = (*data, f"seed={seed}", "train.batch_size=8")
@@ -265,28 +308,57 @@ def _mapped(out: Path, data: tuple[str, ...], seed: int, text: str) -> Matrix:
     pooled = _train(
         "adapt-maps", out / f"pooled-{seed}", *words, start, only, *quick, "method.match={pooled: {kind: clip}}"
     )
-    return _matrix([teacher, maps, pooled], [text], probes=False)
+    return {"teacher": teacher, "maps": maps, "pooled": pooled}
 
 
 def terramind(scratch: Path) -> dict[str, Any]:
-    """Each of five genuine tiles left out once: the students' mIoU on it less their teacher's, and no more."""
-    out: dict[str, list[dict[str, Any]]] = {}
+    """Each of five genuine tiles left out once; the pixels of all five in one table for each model and condition."""
+    text = f"missing:{FOUR}@0.9"
+    tables: dict[str, dict[str, dict[str, Confusion]]] = {}
     for left_out in tiles():
         store = windows(scratch / "terramind" / left_out, left_out)
         data = ("data.kind=pack", f"data.path={store}", "data.streams=[s2-l2a]")
-        text = f"missing:{FOUR}@0.9"
-        found = _mapped(scratch / "terramind" / left_out / "runs", data, 0, text)
-        teacher, *students = list(found.encoders)
-        base = {c: found.cell(teacher, c).drop_in["miou_existing"] or 0.0 for c in ("complete", text)}
-        for name in students:
-            mine = {c: found.cell(name, c).drop_in["miou_existing"] or 0.0 for c in base}
-            row = {"tile": left_out, **{f"{c}, less teacher": _round(mine[c] - base[c]) for c in base}}
-            out.setdefault(name.rpartition("-")[0], []).append(row)
-    pooled = {
-        name: {k: _round(statistics.mean(r[k] for r in rows)) for k in rows[0] if k != "tile"}
-        for name, rows in out.items()
+        for who, run in _mapped(scratch / "terramind" / left_out / "runs", data, 0, text).items():
+            for condition in ("complete", text):
+                mine = tables.setdefault(condition, {}).setdefault(who, {})
+                mine[left_out] = _table(run, "" if condition == "complete" else text)
+    pooled = {c: {who: _miou(_sum(own.values())) for who, own in row.items()} for c, row in tables.items()}
+    by_tile = {
+        c: {
+            who: {tile: _less(_miou(t), _miou(row["teacher"][tile])) for tile, t in own.items()}
+            for who, own in row.items()
+        }
+        for c, row in tables.items()
     }
-    return {"tiles": out, "mean over tiles": pooled}
+    for row in by_tile.values():
+        del row["teacher"]
+    return {"tiles": len(tiles()), "miou over the pixels of all tiles": pooled, "less teacher, by tile": by_tile}
+
+
+def _table(run: Path, text: str) -> Confusion:
+    from landweave.metrics.confusion import Confusion
+    from landweave.run.evaluate import evaluate
+    from landweave.transforms.faults import named
+
+    found = evaluate(run, faults=named(text) if text else None, fault_name=text)["confusion"]
+    return Confusion(len(found), found)
+
+
+def _sum(tables: Iterable[Confusion]) -> Confusion:
+    first, *others = tables
+    for other in others:
+        first = first.merge(other)
+    return first
+
+
+def _miou(table: Confusion) -> float | None:
+    from landweave.metrics.classify import scores
+
+    return _round(scores(table)["miou_existing"]) if table.n else None
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else _round(one - other)
 
 
 # ---- the machinery
@@ -294,16 +366,21 @@ def terramind(scratch: Path) -> dict[str, Any]:
 
 def _eurosat(scratch: Path) -> Path:
     """The frozen synthetic EuroSAT of 1,200 places."""
-    world = scratch / "eurosat"
-    if not (world / "done").exists():
-        shutil.rmtree(world, ignore_errors=True)
-        landweave("synth", "eurosat", world, "--places", "1200", "--seed", "0")
-        (world / "done").touch()
+    return _synthetic(scratch / "eurosat", "eurosat", 1200)
+
+
+def _synthetic(world: Path, layout: str, places: int) -> Path:
+    with held(world):
+        if not (world / "done").exists():
+            shutil.rmtree(world, ignore_errors=True)
+            landweave("synth", layout, world, "--places", str(places), "--seed", "0")
+            (world / "done").touch()
     return world
 
 
 def _store(source: Path, store: Path, *words: str) -> Path:
-    landweave("pack", store, *words, f"data.path={source}")
+    with held(store):
+        landweave("pack", store, *words, f"data.path={source}")
     return store
 
 
@@ -324,14 +401,12 @@ def _told(found: Matrix) -> dict[str, Any]:
     """Every cell in a few figures."""
     cells: dict[str, dict[str, Any]] = {}
     for c in found.cells:
-        cells.setdefault(c.faults, {})[c.encoder] = _cell(c)
+        cells.setdefault(c.faults, {})[c.encoder] = _cell(c, found.headline)
     return {"score": found.headline, "places": found.places, "cells": cells}
 
 
-def _cell(c: Cell) -> dict[str, Any]:
-    from landweave.run.matrix import HEADLINE
-
-    key = next(k for k in HEADLINE.values() if k in c.drop_in)
+def _cell(c: Cell, key: str) -> dict[str, Any]:
+    """One cell by its matrix's headline score: accuracy of places, `miou_existing` of maps."""
     out: dict[str, Any] = {"drop_in": _round(c.drop_in[key]), "recovered": _round(c.recovered)}
     if c.probe:
         out |= {"probe": _round(c.probe[key]["mean"]), "probe_std": _round(c.probe[key]["std"])}

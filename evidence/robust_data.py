@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evidence.record import SHARED, landweave
+from evidence.record import SHARED, held, landweave
 
 PATCHES = SHARED / "data" / "satclip-s2"
 TILES = SHARED / "data" / "terramind"
@@ -25,6 +25,11 @@ def chips(folder: Path) -> Path:
 
     Without those a scene is told by its mean colour. The draw is fixed: chip i of a scene is the same at every call.
     """
+    with held(folder):
+        return _packed_chips(folder)
+
+
+def _packed_chips(folder: Path) -> Path:
     store = folder / "store"
     if (store / "manifest.json").exists():
         return store

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from landweave.errors import LandweaveError
+from landweave.errors import LandweaveError, RunError
 from landweave.run.experiment import recipe
-from landweave.run.train import _unlike, train
+from landweave.run.train import _claim, _unlike, train
 
 HERE = ["data.kind=eurosat", "data.path=/no/such"]
 
@@ -49,3 +49,24 @@ def test_keys_that_differ_are_named_and_the_rest_counted() -> None:
     assert "method.terms.intra.kind intra there, not here" in _unlike(
         there, recipe("mosaic-1", [*HERE, "method.terms={supervised: {kind: supervised}}"])
     )
+
+
+def test_a_run_is_not_taken_for_one_that_began_with_other_weights(tmp_path: Path) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "student"
+    teacher.mkdir()
+    (teacher / "model.safetensors").write_bytes(b"first")
+    student = recipe("supervised", [*HERE, f"start={teacher}"])
+    assert _claim(student, out, False) is False
+    assert _claim(student, out, False) is False, "a killed one goes on"
+    (out / "config.json").write_text("{}")
+    assert _claim(student, out, False) is True
+    (teacher / "model.safetensors").write_bytes(b"trained anew")
+    with pytest.raises(RunError, match=r"other weights than stand in .*teacher now"):
+        _claim(student, out, False)
+    (out / "metrics.jsonl").write_text("{}\n")
+    assert _claim(student, out, True) is False
+    (out / "config.json").write_text("{}")
+    assert _claim(student, out, False) is True, "the new one begins with the new weights"
+    (out / "start.json").unlink()
+    (teacher / "model.safetensors").write_bytes(b"and again")
+    assert _claim(student, out, False) is True, "a run from before such notes is taken at its word"

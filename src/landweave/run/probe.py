@@ -170,9 +170,10 @@ def decoders(
     from landweave.config import override, parse
     from landweave.methods import Segment
     from landweave.run.experiment import Experiment
+    from landweave.run.start import weights_mark
     from landweave.run.train import train
 
-    mine = run.settings
+    mine, mark = run.settings, weights_mark(run.folder)  # encoders trained anew have decoders of their own
     method = Segment(
         encoder=mine.method.encoder,
         fusion=mine.method.fusion,
@@ -193,7 +194,7 @@ def decoders(
         )  # fmt: skip
         if changes:
             experiment = parse(Experiment, override(experiment.model_dump(mode="json"), changes), changes=changes)
-        yield train(experiment, work / f"{run.folder.resolve().name}-{name}-{seed}", progress=False)
+        yield train(experiment, work / f"{run.folder.resolve().name}-{mark}-{name}-{seed}", progress=False)
 
 
 def decoder_of(run: Run) -> Any:

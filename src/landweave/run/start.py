@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,15 @@ class Foreign:
         model = self.method.model_copy(update={"encoder": plain}).build(self.contract, self.task)
         load_visual(model, self.folder)
         return model.eval()
+
+
+def weights_mark(start: Path) -> str:
+    """A short mark of the weights in a run folder, or of a file of weights; empty if there are none."""
+    path = start / "model.safetensors" if start.is_dir() else start
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=8)).hexdigest()
 
 
 def inherited(experiment: Experiment) -> Experiment:

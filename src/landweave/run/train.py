@@ -15,10 +15,12 @@ from landweave.errors import LandweaveError, RunError
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import Material, gather
-from landweave.run.start import adopted, inherited, open_start
+from landweave.run.start import adopted, inherited, open_start, weights_mark
 
 PRETRAIN = "pretrain"
 """The folder in a run folder in which its first stage is trained."""
+START = "start.json"
+"""Which weights a run began with."""
 MOST_KEYS = 4
 """Of what differs from a run that stands in the folder, so many keys are told."""
 
@@ -113,16 +115,39 @@ def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
                 fix="choose another --out, or add --overwrite to throw it away",
             )
         shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _require_same_start(experiment, folder)
     if (folder / "config.json").is_file():
         return True
-    folder.mkdir(parents=True, exist_ok=True)
     save(experiment, known)
     return False
 
 
+def _require_same_start(experiment: Experiment, folder: Path) -> None:
+    """Note which weights a run begins with, and refuse to take for it one that began with others under their name.
+
+    A run from before such notes were kept is taken at its word.
+
+    Raises:
+        RunError: the run that `start` names was trained anew since.
+    """
+    file = folder / START
+    if not experiment.start or int(os.environ.get("LOCAL_RANK", "0")):
+        return
+    weights = weights_mark(Path(experiment.start))
+    if not (folder / "experiment.yaml").is_file() and weights:
+        write_json(file, {"weights": weights})
+    elif weights and file.is_file() and json.loads(file.read_text(encoding="utf-8"))["weights"] != weights:
+        raise RunError(
+            f"it began with other weights than stand in {experiment.start} now",
+            where=folder,
+            fix="choose another --out, or add --overwrite to train it anew",
+        )
+
+
 def _leave_nothing(folder: Path) -> None:
     """Take away what a refused run has written, as long as nothing has been trained there."""
-    ours = {"experiment.yaml", "contract.json", PRETRAIN}
+    ours = {"experiment.yaml", "contract.json", START, PRETRAIN}
     if int(os.environ.get("LOCAL_RANK", "0")) or not folder.is_dir():
         return
     for stage in (folder / PRETRAIN, folder):
