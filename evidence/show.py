@@ -233,7 +233,7 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
         (
             "years",
             "Learned in 2018 and 2019 from Sentinel-2; a later year's spring is 18 to 25 days later",
-            show_flair.crops,
+            show_flair.years,
         ),
     ),
 }

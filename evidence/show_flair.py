@@ -25,6 +25,12 @@ def crops(runs: list[dict[str, Any]]) -> str:
     return f"accuracy on declared crops: {', '.join(told)} ({_seeds(runs)})"
 
 
+def years(runs: list[dict[str, Any]]) -> str:
+    """The same, in the departments that both years have."""
+    rows = [{k: v for k, v in r.items() if k != "departments"} for r in runs]
+    return f"in {', '.join(runs[0]['departments'])}, {crops(rows)}"
+
+
 def _pm(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f}" + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
 
