@@ -159,7 +159,7 @@ def patches(scratch: Path) -> dict[str, Any]:
 
 
 def _thesis(out: Path, data: tuple[str, ...], teacher: Path, bands: str, *long: str) -> Path:
-    """The thesis's recipe as shipped, on our teacher, its reading of images and its head; not enlarged, as long as ours."""
+    """The thesis's recipe as shipped, on our teacher, its input and its head; not enlarged, as long as ours."""
     fault = f"[{{kind: missing, bands: [{bands}], ratio: 0.9, at: model}}]"
     ours = ("data.enlarge=1", "method.encoder={fill: scalar}", f"method.faults.faults={fault}", "classifier=true")
     return _train("adapt-petcu2024", out, *data, f"start={teacher}", *ours, *long)
