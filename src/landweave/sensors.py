@@ -17,6 +17,9 @@ from landweave.errors import ConfigError, DataError, did_you_mean, listed
 
 Unit = Literal["reflectance", "dB", "linear power", "digital number", "metre"]
 
+FLOOR = 1e-6
+"""The least linear power that has a value in dB (-60 dB, below the noise of any radar here)."""
+
 
 @dataclass(frozen=True)
 class Band:

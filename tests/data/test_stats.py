@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -227,7 +228,7 @@ def test_a_contract_of_an_older_run_opens() -> None:
     contract = contract_of(Fake(), [0, 3])
     raw = contract.to_json()
     for row in raw.values():
-        del row["series"], row["context"]
+        del row["series"], row["context"], row["decibel"]
     opened = Contract.from_json(raw)
     assert not any(s.series or s.context != 1 for s in opened.streams.values())
     assert {n: s.stats for n, s in opened.streams.items()} == {n: s.stats for n, s in contract.streams.items()}
@@ -249,6 +250,31 @@ def test_given_statistics_take_the_place_of_measured_ones_by_name() -> None:
     ) as caught:
         contract_of(dataset, [0], given=given)
     assert caught.value.exit_code == 2
+
+
+def test_linear_power_is_told_in_decibels() -> None:
+    """From the percentiles, since the mean of power is that of a few bright pixels; or as given, in dB."""
+    name = "s1-rtc-gamma0-linear"
+    decibels = np.random.default_rng(0).normal((-11, -18), 3, (100, 100, 2)).transpose(2, 0, 1)
+    power = (10 ** (decibels / 10)).astype(np.float32)
+    power[:, 0, 0] = 500
+    dataset = Given([{name: Image.of(name, ("VV", "VH"), power), "dem": Image.of("dem", ("elevation",), power[:1])}])
+    plain = contract_of(dataset, [0])
+    row = plain.streams[name]
+    assert np.array(row.decibel) == pytest.approx(np.array([(-11, 3), (-18, 3)]), abs=0.15)
+    assert row.mean == pytest.approx(power.mean((1, 2)).tolist(), rel=1e-4), "statistics stay in the sensor's unit"
+    assert row.levels == list(row.decibel)
+    other = plain.streams["dem"]
+    assert (other.decibel, other.levels) == ((), list(zip(other.mean, other.std, strict=True)))
+    assert Contract.from_json(json.loads(json.dumps(plain.to_json()))) == plain
+    given = {name: {"VH": (-17.0, 2.0), "VV": (-10.0, 4.0)}}
+    ours = contract_of(dataset, [0], given=given).streams[name]
+    assert ours.levels == [(-10.0, 4.0), (-17.0, 2.0)]
+    assert ours.stats == row.stats
+    with pytest.raises(ConfigError, match=r"(?s)mean of VV is given as 0\.13, and in dB .* fix: .* in dB"):
+        contract_of(dataset, [0], given={name: {"VV": (0.13, 0.2), "VH": (0.02, 0.1)}})
+    with pytest.raises(ConfigError, match="none for VH"):
+        contract_of(dataset, [0], given={name: {"VV": (-10.0, 4.0)}})
 
 
 @pytest.mark.parametrize(

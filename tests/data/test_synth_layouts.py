@@ -20,6 +20,7 @@ from landweave.data.store import pack
 from landweave.data.synth import LAYOUTS, write
 from landweave.data.synth.places import Sites
 from landweave.data.synth.world import World
+from landweave.data.synth.write_sen12ms import dfc2020_patch, sen12ms_patch
 from landweave.data.table import Table
 from landweave.errors import ConfigError, DataError
 from landweave.legends import load_legend
@@ -108,6 +109,40 @@ def test_sen12ms_and_dfc2020(folders: dict[str, Path]) -> None:
     contest = DFC2020(path=str(folders["dfc2020"])).open()
     assert splits(contest)["test"] == 3
     assert all(contest.read(i).labels for i in range(len(contest)))
+
+
+@pytest.mark.parametrize("count", [24, 240, 600, 2400])
+def test_every_place_of_sen12ms_has_files_of_its_own(count: int) -> None:
+    """The numbers of held-out scenes are few and come again; their patches must not."""
+    patches = [sen12ms_patch(0, i, size=16) for i in range(count)]
+    assert len({p.name("s2") for p in patches}) == count
+    assert len({p.place.grid for p in patches}) == count
+    assert sum(p.test for p in patches) == pytest.approx(count / 4, abs=8)
+    assert {p.number for p in patches[:174]} == {30, 31}, "as they were, before any number came again"
+
+
+def test_a_world_without_more_places_says_so() -> None:
+    for patch, last in ((sen12ms_patch, 5119), (dfc2020_patch, 2559)):
+        assert patch(0, last, size=16)
+        with pytest.raises(DataError, match="no more places"):
+            patch(0, last + 1, size=16)
+
+
+def test_names_of_sen12ms_agree_with_its_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists name every file once, and the held-out scenes are those of the test list."""
+    monkeypatch.setattr(
+        raster, "write", lambda path, *_: (path.parent.mkdir(parents=True, exist_ok=True), path.touch())
+    )
+    root = write("sen12ms", tmp_path / "many", places=184, size=16)
+    lines = {name: (root / f"{name}_list.txt").read_text().split() for name in ("train", "test")}
+    assert len(set(lines["train"])) + len(set(lines["test"])) == sum(map(len, lines.values())) == 184
+    assert {p.name for p in root.rglob("*_s2_*.tif")} == {*lines["train"], *lines["test"]}
+    by_scene, by_list = (SEN12MS(path=str(root), splits=rule).open() for rule in ("holdout", "lists"))
+    assert len(by_scene) == len(by_list) == 184
+    for data in (by_scene, by_list):
+        assert {p.name for p in data.places if p.split == "test"} == {
+            name.removesuffix(".tif").replace("_s2_", "_") for name in lines["test"]
+        }
 
 
 def test_table_and_its_scene(folders: dict[str, Path]) -> None:

@@ -117,7 +117,7 @@ def test_genuine_places_pass_collate_cubes_and_the_store(real: Path, tmp_path: P
     assert {n for n, row in contract.streams.items() if row.series} == set(data.streams) - {"aerial"}
     assert contract.streams["aerial"].metres == pytest.approx(0.2)
     linear = contract.streams["s1-grd-sigma0-asc-linear"]
-    radar = replace(linear, sensor="s1-grd-sigma0-asc", unit="dB")
+    radar = replace(linear, sensor="s1-grd-sigma0-asc", unit="dB", decibel=())
     others = {n: row for n, row in contract.streams.items() if n != linear.sensor}
     made = cubes(batch, replace(contract, streams={**others, radar.sensor: radar}))
     assert made.images["aerial"].bands == ("R", "G", "B", "N")

@@ -77,9 +77,9 @@ def _flair_steps(name: str) -> dict[str, list[float]]:
 
 
 def _on_three_bands(method: Adapt) -> Adapt:
-    """The method with its faults on two of the three bands that the places of a test have."""
-    less = {"sensor": "s2-l2a"}
-    faults = [f.model_copy(update=less | ({"bands": ("B02", "B04")} if f.bands else {})) for f in method.faults.faults]
+    """The method with its faults on two of the three bands that the places of a test have; of no names, as it is."""
+    less = {"sensor": "s2-l2a", "bands": ("B02", "B04")}
+    faults = [f.model_copy(update=less) if f.bands else f for f in method.faults.faults]
     return method.model_copy(update={"faults": method.faults.model_copy(update={"faults": tuple(faults)})})
 
 

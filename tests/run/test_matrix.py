@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from landweave.__main__ import app
 from landweave.data.dataset import Task
+from landweave.data.store import pack
 from landweave.errors import ConfigError, RunError
 from landweave.metrics.align import alignment
 from landweave.nn.config import Linear
@@ -29,6 +30,7 @@ from landweave.run.predict import Run, open_run
 from landweave.run.probe import Known, Probe, train_head
 from landweave.transforms import cubes
 from landweave.transforms.faults import LOOK, Faults, named, spoil
+from tests.data.fake import Fake
 from tests.run.matrix_runs import BANDS, made, store
 
 SETS = columns(["missing:B02,B04@0.9", "gain:B08*1.3"])
@@ -232,6 +234,24 @@ def test_contributions_come_from_evaluations_with_bands_missing(whole, runs: tup
     assert found["B02"].shapley == pytest.approx(((blue - none) + (both - nir)) / 2)
     assert found["B08"].shapley == pytest.approx(((nir - none) + (both - blue)) / 2)
     assert found["B02"].left_out == pytest.approx(both - nir)
+
+
+def test_contributions_of_bands_of_two_sensors(tmp_path: Path) -> None:
+    """A fault wants all its bands of one sensor, so that bands of two are two faults."""
+    data = tmp_path / "store"
+    pack(Fake(count=72, size=32, dates=1, streams=("s2-l2a@10", "s1-rtc-gamma0")), data)
+    one = made(data, tmp_path / "two", "supervised", "data.streams=['s2-l2a:B02+B08', 's1-rtc-gamma0']", seed=4)
+
+    def scored(*words: str) -> float:
+        faults = Faults(faults=tuple(f for word in words for f in named(f"missing:{word}").faults))
+        return float(evaluate(one, faults=faults or None, fault_name="x" if words else "")["scores"]["oa"])
+
+    found = {c.band: c for c in matrix([one], [], bands=("B02", "VV")).contributions["two"]}
+    none, blue, radar, both = scored("B02", "VV"), scored("VV"), scored("B02"), scored()
+    assert len({none, blue, radar, both}) > 2
+    assert found["B02"].shapley == pytest.approx(((blue - none) + (both - radar)) / 2)
+    assert found["VV"].alone == pytest.approx(radar - none)
+    assert found["VV"].left_out == pytest.approx(both - blue)
 
 
 def test_texts_hold_every_cell(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

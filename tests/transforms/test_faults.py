@@ -260,6 +260,36 @@ def test_a_random_subset_draws_its_size_first() -> None:
     assert min(struck.values()) > 400 / 3 - 4 * (400 * 2 / 9) ** 0.5
 
 
+def test_a_size_without_names_leaves_a_band_of_every_sensor() -> None:
+    """Radar of two bands beside Sentinel-2 keeps one: before, a size of 8 took both of them at most places."""
+    names = "".join(chr(300 + i) for i in range(300))
+    there = (S2, S1, DEM, "rgb")
+    batch = cubes_of(names, there, side=1, bands={"rgb": ("R", "G", "B")})
+    for size, most in (((1, 8), {S2: 8, S1: 1, DEM: 0, "rgb": 2}), ((2, 3), {S2: 3, S1: 1, DEM: 0, "rgb": 2})):
+        found = hit(batch, Missing(size=size)).images
+        for name, high in most.items():
+            low = min(size[0], high)
+            counts = np.bincount((~found[name].bands_seen).sum(1).numpy(), minlength=high + 1)
+            assert counts.sum() == counts[low : high + 1].sum() == 300, name
+            even = 1 / (high + 1 - low)
+            assert counts[low:].min() >= 300 * even - 4 * (300 * even * (1 - even)) ** 0.5, name
+    alone = hit(cubes_of(names, (S2,), side=1), Missing(size=(1, 8))).images[S2]
+    assert torch.equal(alone.bands_seen, hit(batch, Missing(size=(1, 8))).images[S2].bands_seen)
+    grown = hit(batch, Missing(size=Growing(epochs=3))).images
+    assert [int((~grown[n].bands_seen).sum(1).max()) for n in there] == [len(BANDS[S2]) - 1, 1, 0, 2]
+
+
+def test_a_size_of_what_is_named_may_take_all_of_it() -> None:
+    batch = cubes_of("abcdefgh", (S2, S1), side=1)
+    for named_ in (Missing(size=(2, 2), sensor=S1), Missing(size=(2, 2), bands=("VV", "VH"))):
+        assert not hit(batch, named_).images[S1].sensor_seen.any()
+    for wrong in (Missing(size=(1, 3), sensor=S1), Missing(size=(1, 3), bands=("VV", "VH"))):
+        with pytest.raises(ConfigError, match="up to 3 bands, of 2"):
+            hit(batch, wrong)
+    with pytest.raises(ConfigError, match="one band of each of dem"):
+        hit(cubes_of("a", (DEM,)), Missing(size=(1, 3)))
+
+
 def test_bands_that_grow_in_number() -> None:
     order = ("B08", "B02", "B11")
     batch = cubes_of("abc", (S2,))

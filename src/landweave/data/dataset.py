@@ -239,8 +239,8 @@ class DataConfig(Config):
 
     statistics: Statistics = Field(
         {},
-        description="mean and deviation of a sensor's bands, by name and in its unit, in place of measured ones: "
-        "{aerial: {R: [105.66, 52.23], ...}}",
+        description="mean and deviation of a sensor's bands, by name and in its unit (linear power: in dB, as networks "
+        "read it), in place of measured ones: {aerial: {R: [105.66, 52.23], ...}}",
     )
 
     @field_validator("coarsen")

@@ -73,17 +73,20 @@ def contract_of(
     Args:
         dataset: as the experiment sees it.
         indices: the training places.
-        given: means and deviations that take the place of the measured ones (`data.statistics`), by sensor and band.
+        given: means and deviations that take the place of the measured ones (`data.statistics`), by sensor and band;
+            of linear power in dB, which is how networks read it.
         max_places: see `measure`.
         progress: see `measure`.
 
     Raises:
-        ConfigError: `given` names a sensor and lacks one of its bands.
+        ConfigError: `given` names a sensor and lacks one of its bands, or has linear power that is not in dB.
     """
     survey = _Survey.of(dataset, indices, max_places, 0, progress)
     streams = {}
     for name, measured in survey.stats().items():
-        bands = _replaced(name, measured, (given or {}).get(name, {}))
+        said = (given or {}).get(name, {})
+        in_power = sensor(name).unit == "linear power"
+        bands = measured if in_power else _replaced(name, measured, said)
         metres, size = survey.finest(name)
         streams[name] = StreamContract(
             name,
@@ -94,6 +97,7 @@ def contract_of(
             tuple(bands.values()),
             series=survey.dates[name] > 1,
             context=survey.context(name),
+            decibel=_decibels(name, measured, said) if in_power else (),
         )
     return Contract(streams)
 
@@ -102,6 +106,31 @@ def _replaced(
     name: str, measured: Mapping[str, BandStats], given: Mapping[str, tuple[float, float]]
 ) -> dict[str, BandStats]:
     """Statistics with the given means and deviations; range and percentiles stay what was measured."""
+    _all_or_none(name, measured, given)
+    return {b: replace(s, mean=given[b][0], std=given[b][1]) if b in given else s for b, s in measured.items()}
+
+
+def _decibels(
+    name: str, measured: Mapping[str, BandStats], given: Mapping[str, tuple[float, float]]
+) -> tuple[tuple[float, float], ...]:
+    """Mean and deviation in dB of each band of linear power: as given, or of its percentiles."""
+    _all_or_none(name, measured, given)
+    for band, (mean, _) in given.items():
+        if band not in measured:
+            continue
+        low, high = measured[band].decibel_range
+        if not low <= mean <= high:
+            raise ConfigError(
+                f"the mean of {band} is given as {mean:g}, and in dB its values lie between {low:.3g} and {high:.3g} "
+                "(1st and 99th percentile)",
+                where=f"data.statistics.{name}",
+                fix="give mean and deviation in dB: networks read linear power in dB",
+            )
+    return tuple(given.get(b, s.decibel) for b, s in measured.items())
+
+
+def _all_or_none(name: str, measured: Mapping[str, BandStats], given: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse statistics of some bands of a sensor."""
     if given and (lacking := [b for b in measured if b not in given]):
         raise ConfigError(
             f"{len(given)} bands of {name} have statistics ({listed(list(given))}), and the images have "
@@ -109,7 +138,6 @@ def _replaced(
             where=f"data.statistics.{name}",
             fix=f"give mean and deviation of {listed(lacking)} too, or choose bands: data.streams=[{name}:...]",
         )
-    return {b: replace(s, mean=given[b][0], std=given[b][1]) if b in given else s for b, s in measured.items()}
 
 
 def implausible(contract: Contract) -> list[str]:

@@ -42,6 +42,10 @@ class Start(Protocol):
         """The network with its weights, in eval mode; the same object each time."""
 
     @property
+    def contract(self) -> Contract:
+        """What it was promised about its inputs."""
+
+    @property
     def classifier(self) -> bool:
         """Whether its head has learned to answer."""
 

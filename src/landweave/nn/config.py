@@ -49,12 +49,13 @@ class Encoder(Config):
     fill: Literal["mean", "scalar", "zero", "minus-one", "learned"] = Field(
         "mean",
         description="what the network is shown where a value is not seen: the mean of the band; the mean of the means "
-        "of a sensor's bands (Petcu 2024); 0 or -1 in the sensor's unit; or a learned value a band, at first its mean",
+        "of a sensor's bands (Petcu 2024); 0 or -1 in the sensor's unit (linear power: -60 dB); or a learned value a "
+        "band, at first its mean",
     )
     input: Literal["standardised", "physical"] = Field(
         "standardised",
-        description="values less the band's mean over its deviation; or in the sensor's unit, for weights that were "
-        "trained on them (SatCLIP: reflectance)",
+        description="values less the band's mean over its deviation, linear power in dB before; or in the sensor's "
+        "unit, for weights that were trained on them (SatCLIP: reflectance)",
     )
     width: int | None = Field(
         None, ge=1, description="size of the features, by one more linear layer after the pooling; of places, not maps"

@@ -24,8 +24,6 @@ DAYS_TO_2000 = 730425
 """Days from 1 March of the year 0 to 1 January 2000."""
 MAY_15 = 75
 """Days from 1 March to 15 May."""
-QUANTILES = 4.6527
-"""How many standard deviations lie between the 1st and the 99th percentile of a normal distribution."""
 
 
 class SeriesEncoder(nn.Module):
@@ -78,8 +76,7 @@ class SeriesEncoder(nn.Module):
 class Standardised(nn.Module):
     """Values less the band's mean over its deviation, 0 where nothing is seen. Linear power is brought to dB before.
 
-    The contract tells mean and deviation of the power, not of its dB: these are taken from its 1st and 99th
-    percentile, as of a normal distribution.
+    Contracts of before do not tell mean and deviation of the dB, which are those of `BandStats.decibel` then.
     """
 
     mean: Tensor
@@ -88,11 +85,8 @@ class Standardised(nn.Module):
     def __init__(self, row: StreamContract) -> None:
         super().__init__()
         self.power = row.unit == "linear power"
-        mean, std = torch.tensor(row.mean), torch.tensor(row.std)
-        if self.power:
-            low, high = (decibel(torch.tensor([getattr(s, p) for s in row.stats])) for p in ("p01", "p99"))
-            mean, std = (low + high) / 2, ((high - low) / QUANTILES).clamp(min=1.0)
-        for name, value in (("mean", mean), ("std", std)):
+        levels = torch.tensor([s.decibel for s in row.stats] if self.power and not row.decibel else row.levels)
+        for name, value in (("mean", levels[:, 0]), ("std", levels[:, 1])):
             self.register_buffer(name, value[:, None, None].float(), persistent=False)
 
     def forward(self, image: Image) -> Float[Tensor, "B T C H W"]:

@@ -254,7 +254,15 @@ def _players(run: Run, bands: Sequence[str]) -> tuple[str, ...]:
                 where="--contributions",
                 fix=f"use some of {', '.join(there)}",
             )
-    return tuple(dict.fromkeys(bands))
+    players = tuple(dict.fromkeys(bands))
+    _without(run, players).require({n: s.bands for n, s in run.contract.streams.items()})
+    return players
+
+
+def _without(run: Run, bands: Sequence[str]) -> Faults:
+    """These bands missing, each in every sensor that has it: a fault a sensor, since one fault wants all its bands."""
+    gone = {n: tuple(b for b in s.bands if b in bands) for n, s in run.contract.streams.items()}
+    return Faults(faults=tuple(Missing(sensor=n, bands=own) for n, own in gone.items() if own))
 
 
 @dataclass
@@ -310,16 +318,17 @@ class _Job:
             }
 
     def contributions(self, bands: Sequence[str]) -> dict[str, list[Contribution]]:
-        """Of every run that answers; each subset of bands is looked at once for all of them."""
+        """Of every run that answers; each subset of bands is looked at once for all of them.
+
+        A band that several sensors have is one player: seen in all of them, or missing in all.
+        """
         names = [name for name, run in self.runs.items() if run.classifier]
         runs = [self.runs[name] for name in names]
         known: dict[frozenset[str], list[float]] = {}
 
         def of(subset: frozenset[str], at: int) -> float:
             if subset not in known:
-                gone = tuple(b for b in bands if b not in subset)
-                faults = Faults(faults=(Missing(bands=gone),)) if gone else Faults()
-                found = look(runs, self.test, faults, TEST)
+                found = look(runs, self.test, _without(runs[at], [b for b in bands if b not in subset]), TEST)
                 known[subset] = [float(one.scores[self.headline] or 0.0) for one in found]
             return known[subset][at]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from landweave.config import parse
 from landweave.contract import Contract
-from landweave.data.dataset import Task
+from landweave.data.dataset import Statistics, Task
 from landweave.errors import RunError, listed
 from landweave.methods import MethodConfig
 from landweave.methods.base import Start
@@ -101,7 +101,7 @@ def open_start(experiment: Experiment, contract: Contract, folder: Path, task: T
     """Open what a training begins with, and compare it with what is to be trained.
 
     A new method takes encoders, and reads images normalised by the statistics of the data at hand, whatever they were
-    there. A student takes everything, statistics included (`adopted`).
+    there (`read_alike`). A student takes everything, statistics included (`adopted`).
 
     Args:
         experiment: what is to be trained.
@@ -184,6 +184,24 @@ def adopted(material: Material, start: Start) -> Material:
         counts=tuple(start.config["class_counts"]),
         scored=bool(same),
     )
+
+
+def read_alike(material: Material, start: Start, given: Statistics) -> Material:
+    """The material with radar read as the encoders that are taken read it.
+
+    Runs of before standardised linear power as it is, where it is read in dB today.
+
+    Args:
+        material: of the data at hand.
+        start: what the training begins with.
+        given: `data.statistics`; what they tell of a sensor stays.
+    """
+    streams = dict(material.contract.streams)
+    for name, row in streams.items():
+        other = start.contract.streams.get(name)
+        if other and other.unit == row.unit and not other.decibel and name not in given:
+            streams[name] = replace(row, decibel=())
+    return replace(material, contract=Contract(streams))
 
 
 def _unlike(folder: Path, what: str, fix: str) -> RunError:

@@ -15,7 +15,7 @@ from landweave.errors import LandweaveError, RunError
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import Material, gather
-from landweave.run.start import adopted, inherited, open_start, weights_mark
+from landweave.run.start import adopted, inherited, open_start, read_alike, weights_mark
 
 PRETRAIN = "pretrain"
 """The folder in a run folder in which its first stage is trained."""
@@ -67,8 +67,9 @@ def _train(experiment: Experiment, folder: Path, progress: bool, note: Callable[
         start = open_start(experiment, material.contract, own, material.kind)
     elif experiment.start:
         start = open_start(experiment, material.contract, Path(experiment.start), material.kind)
-    if start is not None and experiment.method.teacher:
-        material = adopted(material, start)
+    if start is not None:
+        given = experiment.data.statistics
+        material = adopted(material, start) if experiment.method.teacher else read_alike(material, start, given)
     from landweave.run.fit import fit
 
     fit(experiment, material, folder, start=start, progress=progress, note=note)

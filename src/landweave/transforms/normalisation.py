@@ -9,10 +9,13 @@ import torch
 from landweave.contract import Contract
 from landweave.errors import ContractError, listed
 from landweave.sample import Batch, Image
+from landweave.transforms.resampling import decibel
 
 
 def normalise(batch: Batch, contract: Contract) -> Batch:
     """`(x - mean) / std` a band, with the training statistics of the contract; 0 where a value is not seen.
+
+    Linear power is brought to dB before (`StreamContract.decibel`): a few bright pixels would rule it otherwise.
 
     After it `data` has no unit: a cube is normalised once, right before a model.
 
@@ -27,8 +30,8 @@ def _normalised(name: str, image: Image, contract: Contract) -> Image:
     if row is None or image.bands != row.bands:
         what = f"its bands are {listed(image.bands, 20)}" if row else "the model was not trained on it"
         raise ContractError(what, where=name, fix="pass the batch through landweave.transforms.cubes(batch, contract)")
-    mean, std = (
-        torch.tensor(v, dtype=torch.float32, device=image.data.device)[:, None, None] for v in (row.mean, row.std)
-    )
-    values = (image.data.float() - mean) / std
+    levels = torch.tensor(row.levels, dtype=torch.float32, device=image.data.device)
+    mean, std = levels[:, 0, None, None], levels[:, 1, None, None]
+    values = image.data.float()
+    values = ((decibel(values) if row.decibel else values) - mean) / std
     return replace(image, data=torch.where(image.seen, values, 0.0))

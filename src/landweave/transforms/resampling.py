@@ -11,15 +11,12 @@ from torch import Tensor
 
 from landweave.grid import Grid
 from landweave.sample import Batch, Grids, Image
-from landweave.sensors import Unit, sensor
+from landweave.sensors import FLOOR, Unit, sensor
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 Method = Literal["bilinear", "nearest"]
-
-FLOOR = 1e-6
-"""The least linear power that has a value in dB (-60 dB, below the noise of any radar here)."""
 
 
 def resample(image: Image, size: tuple[int, int], *, unit: Unit = "reflectance", method: Method = "bilinear") -> Image:

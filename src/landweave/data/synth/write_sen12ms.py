@@ -15,6 +15,7 @@ from landweave.data.synth.layout import Progress, write_lines
 from landweave.data.synth.places import TILES, Spot, sensible, shuffled, spot
 from landweave.data.synth.world import View, World, to_db
 from landweave.data.synth.zones import codes, lccs_codes
+from landweave.errors import DataError
 from landweave.legends import IGBP_TO_SIMPLE
 from landweave.sensors import sensor
 
@@ -50,27 +51,46 @@ class Patch:
 
 
 def sen12ms_patch(seed: int, index: int, *, size: int = SIZE) -> Patch:
-    """Patch `index`: scenes follow one another, the seasons take turns, every fourth scene is held out."""
+    """Patch `index`: scenes follow one another, the seasons take turns, every fourth scene of a season is held out.
+
+    Once all the numbers of a season are taken, of held-out scenes or of others, they come again, with other ground and
+    further numbers of patches: so every patch has a name of its own.
+    """
     scene, part = divmod(index, PER_SCENE)
     season, day = SEASONS[scene % 4]
     turn = scene // 4
     held = HOLDOUT[season]
     free = [n for n in range(1, 150) if n not in held]
-    test = turn % 4 == 1
-    number = held[(turn // 4) % len(held)] if test else shuffled(len(free), seed, season)[turn - (turn + 2) // 4]
-    number = number if test else free[number]
+    if turn % 4 == 1:
+        again, at = divmod(turn // 4, len(held))
+        number = held[at]
+    else:
+        again, at = divmod(turn - (turn + 2) // 4, len(free))
+        number = free[shuffled(len(free), seed, season)[at]]
     where = _scene_spot(seed, scene, size, date(2017, 1, 1).replace(month=1 + day * 12 // 366, day=12))
     left, top = where.grid.transform[2] + part * (size // 2) * 10, where.grid.transform[5]
-    return Patch(season, number, 30 + part, spot(where.tile, left, top, size, where.day))
+    return Patch(season, number, 30 + again * PER_SCENE + part, spot(where.tile, left, top, size, where.day))
 
 
 def _scene_spot(seed: int, scene: int, size: int, day: date) -> Spot:
     """Where a scene starts: a draw without repetition of 5 km squares over all tiles."""
-    at = shuffled(len(TILES) * 256, seed, "scenes")[scene]
+    at = _square(scene, seed, "scenes")
     tile, square = list(TILES)[at // 256], at % 256
     corner = mgrs.tile(tile)
     left, top = corner.left + 6_000 + square % 16 * 5_400, corner.top - 6_000 - square // 16 * 5_400
     return spot(tile, left, top, size, day)
+
+
+def _square(index: int, *words: object) -> int:
+    """The `index`-th of all squares in an order that the words decide.
+
+    Raises:
+        DataError: there are not so many.
+    """
+    count = len(TILES) * 256
+    if index >= count:
+        raise DataError("the synthetic world has no more places", where="synth", fix="ask for fewer --places")
+    return shuffled(count, *words)[index]
 
 
 def radar_db(view: View, place: Spot) -> Any:
@@ -121,7 +141,7 @@ def write_sen12ms(out: Path, world: World, *, places: int, size: int = SIZE, pro
 def dfc2020_patch(seed: int, index: int, *, size: int = SIZE) -> tuple[str, int, Spot]:
     """Part (validation or test, which take turns), number and ground of patch `index`."""
     part, number = ("validation", "test")[index % 2], index // 2
-    at = shuffled(len(TILES) * 256, seed, "contest")[index]
+    at = _square(index, seed, "contest")
     day = (130, 200, 250)[key_of(seed, "contest", index) % 3]
     where = _scene_spot(seed, at, size, date(2017, 1 + day * 12 // 366, 12))
     return part, number, where

@@ -91,7 +91,7 @@ class Growing(Config):
 
     kind: Literal["growing"] = "growing"
     start: int = Field(1, ge=0, description="bands at the first epoch")
-    end: int | None = Field(None, ge=1, description="bands from epoch `epochs` on; by default all")
+    end: int | None = Field(None, ge=1, description="bands from epoch `epochs` on; by default all that may be hidden")
     epochs: int = Field(15, ge=1, description="epochs from start to end, both counted")
     drawn: bool = Field(False, description="which bands: at random each time, in place of the first listed")
 

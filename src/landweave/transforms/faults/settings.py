@@ -113,8 +113,9 @@ class Missing(Target):
     kind: Literal["missing"] = "missing"
     size: SizeSchedule | None = Field(
         None,
-        description="how many of `bands`, at random each time: the number is drawn first, evenly between two bounds; "
-        "or a schedule of it; by default all of them",
+        description="how many of the bands, at random each time: the number is drawn first, evenly between two bounds; "
+        "or a schedule of it; by default all of them. Where neither `sensor` nor `bands` is named at least one band of "
+        "each sensor is left, and sensors of one band are left alone",
     )
     ratio: Ratio = Field(Constant(value=1.0), description="share of pixels: a number, or a schedule")
     shared: bool = Field(
@@ -124,12 +125,30 @@ class Missing(Target):
     at: Literal["native", "model"] = Field("native", description="the grid on which pixels are drawn")
     known: bool = Field(True, description="marked unseen; false: the numbers are 0, and nobody says so (a dead band)")
 
-    def _named(self, name: str, there: Sequence[str]) -> tuple[str, ...]:
-        found = super()._named(name, there)
-        most = self.size.high if isinstance(self.size, Between) else 0
-        if len(found) < most and found:
-            raise ConfigError(f"it hides up to {most} bands, of {len(found)}", where=self._where, fix="lower its size")
+    def chosen(self, there: Bands) -> dict[str, tuple[str, ...]]:
+        """See `Target.chosen`; sensors of one band have none to spare for a `size`.
+
+        Raises:
+            ConfigError: also for a `size` beyond the bands of what is named, or where no sensor has two bands.
+        """
+        found = super().chosen(there)
+        if self.size is None:
+            return found
+        if self.sensor or self.bands:
+            fewest, most = min(map(len, found.values())), self.size.high if isinstance(self.size, Between) else 0
+            if most > fewest:
+                what = f"it hides up to {most} bands, of {fewest}"
+                raise ConfigError(what, where=self._where, fix="lower its size")
+            return found
+        found = {n: bands for n, bands in found.items() if self.most(len(bands))}
+        if not found:
+            what = f"one band of each of {listed(sorted(there))}, of which a size leaves one"
+            raise ConfigError(what, where=self._where, fix="take kind=absent, or leave `size` out")
         return found
+
+    def most(self, count: int) -> int:
+        """How many of `count` bands a `size` may hide: one is left, unless sensor or bands are named."""
+        return count if self.sensor or self.bands else count - 1
 
 
 class Absent(Target):

@@ -171,11 +171,12 @@ def _subset(fault: Missing, cube: Cube, place: int, bands: Sequence[str], draws:
     """The bands that are missing at a place: how many is drawn before which."""
     if fault.size is None:
         return bands
-    rng = draws.rng(cube.places[place], f"{cube.name} size")
+    rng, most = draws.rng(cube.places[place], f"{cube.name} size"), fault.most(len(bands))
     if isinstance(fault.size, Between):
-        count = min(len(bands), int(rng.integers(fault.size.low, fault.size.high + 1)))
+        low, high = min(fault.size.low, most), min(fault.size.high, most)
+        count = int(rng.integers(low, high + 1))
     else:
-        count = fault.size.at(draws.epoch, len(bands))
+        count = fault.size.at(draws.epoch, most)
         if not fault.size.drawn:
             return bands[:count]
     return [bands[i] for i in rng.permutation(len(bands))[:count]]

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from landweave.sample import Image
-from landweave.sensors import Sensor
+from landweave.sensors import FLOOR, Sensor
 from landweave.transforms.faults.draws import Draws
 from landweave.transforms.faults.patterns import native, spread
 from landweave.transforms.faults.settings import Gain, Noise, Saturation, Shift
-from landweave.transforms.resampling import FLOOR, decibel, power
+from landweave.transforms.resampling import decibel, power
 
 if TYPE_CHECKING:
     from landweave.transforms.faults.strike import Cube
