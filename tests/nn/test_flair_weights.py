@@ -274,6 +274,18 @@ def test_series_alone_do_not_answer_with_what_is_no_answer(tmp_path: Path) -> No
         with pytest.raises(RunError, match=r"no weights for answers\.s2-l2a\.layers\.3") as caught:
             load_released(ours, saved, {"main": Head.of(COSIA_19)}, untrained=True)
         assert "data.legend=cosia-19" in str(caught.value)
+    (tmp_path / "levels").mkdir()
+    saved, theirs, _ = series(tmp_path / "levels", main=23)
+    finer = alone(theirs.contract, {"main": 31})  # as many layers, of other classes
+    assert load_released(finer, saved, {"main": Head.of(LPIS_2)}) == [
+        f"starting anew: answers.{S2}.layers.6, answers.{S2}.layers.7",
+        f"left there: answers.{S2}.layers.6, answers.{S2}.layers.7",
+    ]
+    saved, theirs, _ = series(tmp_path, main=19)
+    above = {"model.main_decoders.AERIAL_LABEL-COSIA.seg_model.decoder.psp.out_conv.0.weight": torch.zeros(1, 1, 1, 1)}
+    save_file({**load_file(saved), **above}, saved)
+    with pytest.raises(RunError, match=r"no weights for answers\.s2-l2a\.layers\.3"):
+        load_released(theirs, saved, {"main": Head.of(COSIA_19)}, untrained=True)
 
 
 def test_without_training_nothing_that_answers_starts_anew(golden: Case, file: Path, tmp_path: Path) -> None:
