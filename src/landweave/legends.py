@@ -339,8 +339,9 @@ LCCS_SURFACE_HYDROLOGY = _legend(
     ignored=_LCCS_NONE,
 )  # fmt: skip
 
-# FLAIR-HUB. The weak codes are ignored in all but the legend of all 19; background of LPIS ("not declared") is a class.
-COSIA_19 = _legend("cosia-19", COSIA_ROWS)
+# FLAIR-HUB. The weak codes are ignored in all but the legend of all 19, where they may be learned and no score counts
+# them; background of LPIS ("not declared") is a class.
+COSIA_19 = _legend("cosia-19", COSIA_ROWS, unscored=COSIA_WEAK)
 COSIA_15 = _legend("cosia-15", [r for r in COSIA_ROWS if r[0] not in COSIA_WEAK], ignored=COSIA_WEAK)
 _NOT_12 = (*COSIA_NOT_IN_12, *COSIA_WEAK)
 COSIA_12 = _legend("cosia-12", [r for r in COSIA_ROWS if r[0] not in _NOT_12], ignored=_NOT_12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from landweave.data.dataset import Chosen
 from landweave.data.flairhub import FlairHub
 from landweave.data.flairhub_index import Patch, list_folders
 from landweave.data.layouts import meant
+from landweave.data.packed import PackedDataset
 from landweave.data.stats import contract_of
+from landweave.data.store import pack
 from landweave.errors import ConfigError, DataError, MissingDataError
-from landweave.legends import UNKNOWN
+from landweave.legends import COSIA_19, LEGENDS, UNKNOWN
 from landweave.sample import NO_DAY, collate, day_of
 from landweave.sensors import StreamChoice
 from tests.data.flair_layout import NAMES, SIZES, Layout, grid_of, values
@@ -177,6 +180,20 @@ def test_three_legends_of_land_cover(whole: Layout, legend: str, known: int) -> 
     assert len(label.legend) == known
     assert dataset.classes(0, "cosia") == tuple(range(known))
     assert sorted(set(label.values[label.known].tolist())) == list(range(known))
+
+
+def test_a_pack_keeps_what_no_score_counts_and_one_of_before_opens(
+    whole: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = FlairHub(path=str(whole.root), legend="cosia-19", labels=("cosia",))
+    pack(config.open(), tmp_path / "pack")
+    assert PackedDataset(tmp_path / "pack").tasks["cosia"].legend == COSIA_19
+    monkeypatch.setitem(LEGENDS, "cosia-19", replace(COSIA_19, unscored=()))  # as it was written before
+    pack(config.open(), tmp_path / "before")
+    monkeypatch.undo()
+    older = PackedDataset(tmp_path / "before")
+    assert older.tasks["cosia"].legend.names == COSIA_19.names
+    assert older.read(0).labels["cosia"].known.all()
 
 
 def test_a_code_outside_the_table_names_file_and_value(own: Layout) -> None:

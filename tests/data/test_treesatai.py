@@ -214,6 +214,18 @@ def test_wrong_lists(made: Path) -> None:
     path.write_text(good)
     write_series(made / "sentinel-ts/b_2_2021.h5", DAYS)
     assert "several series of one image" in str(refusal(made))
+    assert "name b_2.tif and one of them in train.csv" in str(refusal(made))
+
+
+def test_of_several_series_a_list_says_which(made: Path) -> None:
+    """What the refusal of several series asks for mends it."""
+    write_series(made / "sentinel-ts/a_1_2018.h5", DAYS)
+    write_series(made / "sentinel-ts/b_2_2021.h5", DAYS)
+    rows = ["a_1.tif,a_1_2019.h5,20190701", "b_2.tif,b_2_2021.h5,20190701"]
+    write_list(made / "train.csv", rows, Abies=0.5)
+    data = TreeSatAI(path=str(made)).open()
+    assert [p.name for p in data.places] == ["a_1", "b_2", "c_3"]
+    assert [f.name for i in (0, 1) for f in data.files(i)] == ["a_1.tif", "a_1_2019.h5", "b_2.tif", "b_2_2021.h5"]
 
 
 def test_wrong_series(made: Path) -> None:

@@ -255,7 +255,7 @@ def test_stages_are_chosen_and_told() -> None:
     found = method.loss(student.eval(), batch, "task", key=(0, 0))
     assert set(found) == {"m", "m.4", "m.32", "loss"}
     assert list(trained.model.targets(batch).maps) == ["2", "4", "8", "16", "32"]
-    assert method.lines()[-1] == "m = 1 x mse of maps 1/4, 1/32"
+    assert method.lines([])[-1] == "m = 1 x mse of maps 1/4, 1/32"
 
 
 def test_a_student_without_a_teacher_says_so() -> None:

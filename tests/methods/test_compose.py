@@ -158,7 +158,7 @@ def test_early_fusion_contrasts_the_one_image_that_it_makes() -> None:
 
 
 def test_a_run_says_each_term_with_the_readings_that_it_takes() -> None:
-    lines = contrast("mosaic-2", "method.terms.msc.weight=0.5").lines()
+    lines = contrast("mosaic-2", "method.terms.msc.weight=0.5").lines([])
     assert lines == [
         "inter = 1 x inter(head=main, form=cross, temperature=0.1) of view a",
         "msc = 0.5 x mulsupcon(head=main, of=each, normalise=together, temperature=0.1, reduction=pairs) "

@@ -85,6 +85,17 @@ def test_the_weight_of_the_branches_is_heard() -> None:
     assert list(build(chosen)[1].branches) == ["spot"]
 
 
+def test_what_is_told_of_branches_is_what_is_built() -> None:
+    for name, told in (
+        ("lpis-k", "method.auxiliary=1.5 plays no part: a branch of the only sensor is the answer"),
+        ("lpis-i", "a branch for each sensor, weight 1.5"),
+    ):
+        experiment = tiny(name, "method.auxiliary=1.5", "method.without={}")
+        method, model = build(experiment)
+        assert method.lines(list(model.contract.streams)) == [told]
+        assert bool(model.branches) == told.startswith("a branch for")
+
+
 def test_a_branch_learns_only_where_its_sensor_is_seen() -> None:
     experiment = tiny("lpis-i", *STILL)
     method, model = build(experiment)

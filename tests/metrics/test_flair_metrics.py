@@ -12,7 +12,7 @@ import torch
 
 from landweave.data.dataset import Task
 from landweave.errors import ConfigError
-from landweave.legends import LandClass, Legend
+from landweave.legends import COSIA_15, COSIA_19, LandClass, Legend
 from landweave.metrics import Confusion, per_class, rules, scores
 from landweave.metrics.segment import miou_over
 from landweave.run.score import Scorer, monitor_of
@@ -137,6 +137,20 @@ def test_legends_say_what_is_metric_ignored_and_keep_it() -> None:
     assert one.unscored_indices == (3,)
     with pytest.raises(ConfigError, match="`unscored` has 9, which no class has"):
         legend(4, unscored=(9,))
+
+
+def test_the_weak_codes_of_cosia_19_are_scored_nowhere() -> None:
+    """A model that tells all 15 classes of the paper apart, and says pervious surface where a code is weak."""
+    truth = torch.arange(19, dtype=torch.uint8).reshape(1, 1, 19)
+    predicted = torch.where(truth < 15, truth, 4)
+    scorer = Scorer(Task("map", COSIA_19))
+    scorer.add(Label("map", truth, truth < 99, COSIA_19), answers(predicted, 19))
+    found = scorer.scores()
+    assert [COSIA_19.names[k] for k in scorer.without] == ["clear cut", "ligneous", "mixed", "undefined"]
+    assert found["miou_paper"] == found["miou_official"] == found["oa_paper"] == found["miou_existing"] == 1
+    assert found["miou_weighted"] < 1, "the official monitor ignores nothing"
+    assert Legend.from_json(json.loads(json.dumps(COSIA_19.to_json()))) == COSIA_19
+    assert COSIA_15.unscored == ()
 
 
 def test_counting_on_the_device_is_counting_in_numpy() -> None:

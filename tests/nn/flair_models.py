@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from landweave.contract import BandStats, Contract, StreamContract
 from landweave.nn.config import UTAE, Encoder, Stages, UPerNetFlair
-from landweave.nn.flair_weights import BANDS, SENSORS, Head
+from landweave.nn.flair_inputs import BANDS
+from landweave.nn.flair_weights import SENSORS, U_TAE, UPERNET, Head
 from landweave.nn.uperfuse import UPerFuseModel
 from landweave.sample import EPOCH, Batch, Image
 from landweave.sensors import sensor
@@ -117,6 +119,43 @@ def write(case: Case, path: Path, **more: Tensor) -> Path:
     state = {f"model.{k}": v for k, v in case.weights().items()}
     save_file({**state, "criterion.AERIAL_LABEL-COSIA.weight": torch.ones(19), **more}, path)
     return path
+
+
+def as_released(model: UPerFuseModel, path: Path, labels: Mapping[str, str]) -> Path:
+    """The weights of a model of ours as a released file: `renamed` the other way round.
+
+    Args:
+        model: whose bands stand in the official order.
+        path: of the file.
+        labels: the official name of each task.
+    """
+    parts = {sensor: part for part, sensor in SENSORS.items()}
+    state = {}
+    for key, value in model.state_dict().items():
+        head, _, rest = key.partition(".")
+        owner, _, name = rest.partition(".")
+        if head == "encoders" and name.startswith("net."):
+            name = name.removeprefix("net.")
+            name = _back(name, U_TAE) if owner in model.series else f"seg_model.model.{name}"
+            state[f"model.encoders.{parts[owner]}.{name}"] = value
+        elif head == "answers":
+            state[f"model.encoders.{parts[owner]}.{_back(name, U_TAE)}"] = value
+        elif head == "decoders":
+            name = f"seg_model.{_back(name, UPERNET)}" if "." in name else name
+            state[f"model.main_decoders.{labels[owner]}.{name}"] = value
+    save_file({k: v.contiguous() for k, v in state.items()}, path)
+    return path
+
+
+def _back(name: str, rules: Sequence[tuple[str, str]]) -> str:
+    """The official name of ours."""
+    for official, ours in rules:
+        pattern = re.escape(ours).replace(r"\\1", r"(\d+)")
+        template = official.removesuffix("$").replace(r"(\d+)", r"\1").replace(r"\.", ".")
+        new, found = re.subn(f"^{pattern}", template, name)
+        if found:
+            return new
+    return name
 
 
 def model_of(contract: Contract, encoder: Encoder, **more: Any) -> UPerFuseModel:

@@ -11,15 +11,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from landweave.contract import Contract
+from landweave.contract import BandStats, Contract
+from landweave.data.flairhub_index import COSIA, LPIS
 from landweave.errors import ConfigError, ContractError, RunError
-from landweave.legends import COSIA_15, COSIA_19, LPIS_2
-from landweave.nn.config import UTAE, Early, Stages, UNet, UPerNetFlair
-from landweave.nn.flair_weights import BANDS, Head, load_released, read_released, require_fit, resized
+from landweave.legends import COSIA_12, COSIA_15, COSIA_19, LPIS_2, Legend
+from landweave.nn.config import UTAE, Early, Encoder, Stages, UNet, UPerNetFlair
+from landweave.nn.flair_inputs import BANDS, ORDERS, SHIPPED_SPOT, STATISTICS, assumed
+from landweave.nn.flair_weights import Head, load_released, read_released, reading, require_fit, resized
+from landweave.nn.norms import BatchNorm
 from landweave.nn.uperfuse import UPerFuseModel
+from landweave.run.experiment import recipe
 from landweave.sample import Batch
 from tests.nn.flair_golden import Case, case
-from tests.nn.flair_models import HEADS, OFFICIAL, TASKS, inputs, micro, model_of, row, write
+from tests.nn.flair_models import HEADS, OFFICIAL, TASKS, as_released, batch_of, inputs, micro, model_of, row, write
+from tests.nn.flair_models import image as picture
 
 S2 = "s2-l2a"
 
@@ -83,6 +88,35 @@ def test_bands_go_by_name(golden: Case, file: Path) -> None:
     load_released(model, file, HEADS)
     moved = replace(batch, images={**batch.images, "aerial": image.select(("R", "G", "N"))})
     golden.require("logits.AERIAL_LABEL-COSIA", logits(model, moved)["cosia"])
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_resnet", "test_efficientnet"])
+@pytest.mark.parametrize("colours", ["IR", "RGB"])
+def test_the_first_layer_of_any_backbone_has_its_columns_turned(tmp_path: Path, name: str, colours: str) -> None:
+    """A ConvNeXt's is `stem_0`, a ResNet's `conv1`; contracts have the bands in the order of the sensor: R, G, N."""
+    settings = {"decoder": UPerNetFlair(pyramid=8, channels=8), "classes": {"main": 19}}
+    orders = ORDERS[colours], tuple(sorted(ORDERS[colours], key="RGBN".find))
+    contracts = [Contract({"aerial": row("aerial", (64, 64), order)}) for order in orders]
+    torch.manual_seed(0)
+    theirs, ours = (model_of(c, Encoder(name=name), **settings).eval() for c in contracts)
+    saved = as_released(theirs, tmp_path / f"FLAIR-HUB_LC-A_{colours}_x-upernet.safetensors", {"main": COSIA})
+    assert load_released(ours, saved, {"main": Head.of(COSIA_19)}) == []
+    image = torch.randn(2, 1, 3, 64, 64)
+    one = batch_of({"aerial": picture(contracts[0].streams["aerial"], image)})
+    turned = replace(one, images={"aerial": one.images["aerial"].select(contracts[1].streams["aerial"].bands)})
+    maps = [m.encoders["aerial"](b.images["aerial"]) for m, b in ((theirs, one), (ours, turned))]
+    for a, b in zip(*maps, strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(logits(theirs, one), logits(ours, turned))
+    swapped = replace(turned, images={"aerial": replace(turned.images["aerial"], data=image)})
+    assert colours == "RGB" or not torch.allclose(logits(ours, swapped)["main"], logits(ours, turned)["main"])
+
+
+def test_a_first_layer_that_is_none_is_not_guessed() -> None:
+    assert reading(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 1)), 3) == "0.weight"
+    for odd in (torch.nn.Linear(3, 3), torch.nn.Conv2d(6, 3, 1)):
+        with pytest.raises(ConfigError, match="and the images have 3 bands"):
+            reading(odd, 3)
 
 
 def test_15_of_the_19_classes_keep_their_weights(golden: Case, file: Path) -> None:
@@ -187,13 +221,104 @@ def test_a_linear_last_layer_leaves_the_official_norm_behind(golden: Case, file:
     golden.require("logits.AERIAL_LABEL-COSIA", logits(model, batch)["cosia"])
 
 
+# ---- files of series alone
+
+
+def series(path: Path, **classes: int) -> tuple[Path, UPerFuseModel, Batch]:
+    """A released file of Sentinel-2 alone, its model, and a batch; logits are spread about 0 before their last ReLU."""
+    contract = Contract({S2: row(S2, (6, 6))})
+    torch.manual_seed(2)
+    model = model_of(contract, micro(), classes=classes).eval()
+    for part in model.answers.modules():
+        if isinstance(part, BatchNorm):
+            torch.nn.init.normal_(part.weight, 1, 0.2)
+            torch.nn.init.normal_(part.bias, 0.5, 0.5)
+    labels = {"main": COSIA, "lpis-1": LPIS}
+    saved = as_released(model, path / "FLAIR-HUB_LC-G_utae.safetensors", labels)
+    numbers = 1000 + 300 * torch.randn(2, 4, 10, 6, 6)
+    return saved, model, batch_of({S2: picture(contract.streams[S2], numbers, torch.arange(8.0).view(2, 4))})
+
+
+def alone(contract: Contract, classes: dict[str, int], **settings: Any) -> UPerFuseModel:
+    torch.manual_seed(3)
+    return model_of(contract, micro(), series=OFFICIAL.model_copy(update=settings), classes=classes).eval()
+
+
+@pytest.mark.parametrize("legend", [COSIA_15, COSIA_12])
+@pytest.mark.parametrize("settings", [{}, {"last": "linear"}, {"hidden": (32,)}])
+def test_series_alone_keep_the_answers_of_fewer_classes(
+    tmp_path: Path, legend: Legend, settings: dict[str, Any]
+) -> None:
+    """A legend of 15 has one more layer than the file of 19, or another last one: the answers are the file's."""
+    saved, theirs, batch = series(tmp_path, main=19)
+    head = Head.of(legend)
+    ours = alone(theirs.contract, {"main": len(legend)}, **settings)
+    notes = load_released(ours, saved, {"main": head}, untrained=True)
+    picks = f"answers.{S2}.layers.6 picks {len(legend)} of the 19 classes of the file"
+    assert notes == ([] if settings.get("hidden") else [picks])
+    expected = logits(theirs, batch)["main"][:, list(head.kept)]
+    assert expected.std() > 0.1
+    torch.testing.assert_close(logits(ours, batch)["main"], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_series_alone_do_not_answer_with_what_is_no_answer(tmp_path: Path) -> None:
+    """The layer of 19 below the 23 of crops, or below two labels, is no land cover, although it has the shape of it."""
+    for name, file_classes in (("crops", {"main": 23}), ("both", {"main": 19, "lpis-1": 23})):
+        (tmp_path / name).mkdir()
+        saved, theirs, _ = series(tmp_path / name, **file_classes)
+        ours = alone(theirs.contract, {"main": 19})
+        before = ours.state_dict()[f"answers.{S2}.layers.3.weight"].clone()
+        notes = load_released(ours, saved, {"main": Head.of(COSIA_19)})
+        assert f"starting anew: answers.{S2}.layers.3, answers.{S2}.layers.4" in notes
+        assert torch.equal(ours.state_dict()[f"answers.{S2}.layers.3.weight"], before)
+        with pytest.raises(RunError, match=r"no weights for answers\.s2-l2a\.layers\.3") as caught:
+            load_released(ours, saved, {"main": Head.of(COSIA_19)}, untrained=True)
+        assert "data.legend=cosia-19" in str(caught.value)
+    (tmp_path / "levels").mkdir()
+    saved, theirs, _ = series(tmp_path / "levels", main=23)
+    finer = alone(theirs.contract, {"main": 31})  # as many layers, of other classes
+    assert load_released(finer, saved, {"main": Head.of(LPIS_2)}) == [
+        f"starting anew: answers.{S2}.layers.6, answers.{S2}.layers.7",
+        f"left there: answers.{S2}.layers.6, answers.{S2}.layers.7",
+    ]
+    saved, theirs, _ = series(tmp_path, main=19)
+    above = {"model.main_decoders.AERIAL_LABEL-COSIA.seg_model.decoder.psp.out_conv.0.weight": torch.zeros(1, 1, 1, 1)}
+    save_file({**load_file(saved), **above}, saved)
+    with pytest.raises(RunError, match=r"no weights for answers\.s2-l2a\.layers\.3"):
+        load_released(theirs, saved, {"main": Head.of(COSIA_19)}, untrained=True)
+
+
+def test_without_training_nothing_that_answers_starts_anew(golden: Case, file: Path, tmp_path: Path) -> None:
+    saved, theirs, _ = series(tmp_path, main=19, **{"lpis-1": 23})
+    heads = {"main": Head.of(COSIA_15), "lpis-1": HEADS["lpis-1"]}
+    fewer = alone(theirs.contract, {"main": 15, "lpis-1": 23})
+    with pytest.raises(RunError, match=r"no weights for answers.*decoders\.lpis-1.*\n  fix: .*data\.legend=cosia-19"):
+        load_released(fewer, saved, heads, untrained=True)
+    heads["main"] = Head.of(COSIA_19)
+    whole = alone(theirs.contract, {"main": 19, "lpis-1": 23})
+    assert load_released(whole, saved, heads, untrained=True) == []
+    linear = alone(theirs.contract, {"main": 19, "lpis-1": 23}, last="linear")
+    with pytest.raises(RunError, match=r"go through answers\.s2-l2a\.layers\.7, which the run lacks\n.*last=official"):
+        load_released(linear, saved, heads, untrained=True)
+    other = built(golden, classes={"main": 31}, auxiliary=("aerial",))
+    with pytest.raises(RunError, match=r"no weights for decoders\.main\.last"):
+        load_released(other, file, {"main": Head.of(LPIS_2)}, untrained=True)
+    branches = built(golden, classes={"main": 15}, auxiliary=(S2,))
+    (note,) = load_released(branches, file, {"main": Head.of(COSIA_15)}, untrained=True)
+    assert note.startswith("starting anew: answers.s2-l2a.layers.6"), "a branch learns in training alone"
+
+
+# ---- what is refused before, and what is said of the inputs
+
+
 @pytest.mark.parametrize(
     ("streams", "more", "error", "what"),
     [
         ({"aerial": ("R", "G", "B", "N")}, {}, ContractError, r"read N, R, G of aerial, the data have R, G, B, N"),
         ({"dem": ("elevation",)}, {}, ContractError, "no weights for dem"),
         ({"aerial": (), S2: ()}, {"fusion": Early()}, ConfigError, "fuse by stage, not early"),
-        ({"aerial": ()}, {"decoder": UNet()}, ConfigError, "have the decoder upernet-flair, not unet"),
+        ({"aerial": ("R", "G", "N"), "spot": ("R", "G", "B")}, {}, ContractError, "read N, R, G of spot"),
+        ({"aerial": ()}, {"decoder": UNet()}, ConfigError, "released files with the decoder U-Net are not"),
         ({S2: ()}, {"series": UTAE()}, ConfigError, "from the numbers of its files"),
     ],
 )
@@ -219,3 +344,66 @@ def test_all_that_the_released_networks_read_is_accepted(tmp_path: Path) -> None
     require_fit(contract, OFFICIAL, Stages(), UPerNetFlair(), file=saved)
     assert len(contract.streams) == 7
     assert TASKS["cosia"] == HEADS["cosia"].classes
+
+
+def test_a_file_of_rgb_reads_rgb_and_no_other(tmp_path: Path) -> None:
+    """IGN releases LC-A for R, G, B too: following "data.streams=[aerial:N+R+G]" would put its filters on N, R, G."""
+    rgb, infrared, other = (tmp_path / f"FLAIR-HUB_LC-A{w}_x-upernet.safetensors" for w in ("_RGB", "_IR", ""))
+    red, near = (Contract({"aerial": row("aerial", (64, 64), b)}) for b in (("R", "G", "B"), ("R", "G", "N")))
+    settings: tuple[Any, ...] = (OFFICIAL, Stages(), UPerNetFlair())
+    for saved in (rgb, infrared, other):
+        saved.touch()
+    for contract, saved in ((red, rgb), (near, infrared), (red, other), (near, other)):
+        require_fit(contract, *settings, file=saved)
+    for contract, saved, what in (
+        (near, rgb, r"this file reads R, G, B of aerial.*\n  fix: data\.streams=\[aerial:R\+G\+B, "),
+        (red, infrared, r"this file reads N, R, G of aerial.*\n  fix: data\.streams=\[aerial:N\+R\+G, "),
+    ):
+        with pytest.raises(ContractError, match=what):
+            require_fit(contract, *settings, file=saved)
+    whole = replace(near.streams["aerial"], bands=("R", "G", "N"), stats=_stats("aerial", ("R", "G", "N")))
+    assert assumed(Contract({"aerial": whole}), infrared) == []
+    assert assumed(Contract({"aerial": whole}), other) == [
+        "aerial: the file's name says neither RGB nor IR; it is taken to read N, R, G, in this order"
+    ]
+    assert "to read R, G, B" in assumed(red, other)[0]
+
+
+def _stats(name: str, bands: tuple[str, ...], factor: float = 1.0) -> tuple[BandStats, ...]:
+    rows = [STATISTICS[name][b] for b in bands]
+    return tuple(BandStats(m * factor, s, m - 3 * s, m + 3 * s, m - 2 * s, m + 2 * s, 9) for m, s in rows)
+
+
+def test_statistics_that_the_networks_were_not_trained_with_are_said(tmp_path: Path) -> None:
+    """Heights by a deviation of their own are some 80 times as strong as in training."""
+    saved = tmp_path / "FLAIR-HUB_LC-L_IR_x-upernet.safetensors"
+    for name in STATISTICS:
+        one = row(name, (64, 64))
+        (told, *_) = assumed(Contract({name: one}), saved)
+        assert told.startswith(f"{name}: the statistics are not those that the networks were trained with")
+        near = replace(one, stats=_stats(name, one.bands, 1.0005))
+        assert not any("not those" in line for line in assumed(Contract({name: near}), saved)), "44.29 for 44.30"
+        far = replace(one, stats=_stats(name, one.bands, 1.01))
+        assert any("not those" in line for line in assumed(Contract({name: far}), saved))
+    (told,) = assumed(Contract({"dsm-dtm": row("dsm-dtm", (64, 64))}), saved)
+    assert told.endswith("data.statistics.dsm-dtm={DSM: [311.06, 537.55], HEIGHT: [311.06, 537.55]}")
+    spot = row("spot", (64, 64))
+    given = tuple(BandStats(m, s, 0, 1, 0, 1, 9) for m, s in (SHIPPED_SPOT[b] for b in spot.bands))
+    (told,) = assumed(Contract({"spot": replace(spot, stats=given)}), saved)
+    assert told.endswith(
+        "data.statistics.spot={N: [0.043326, 0.031276], R: [0.050875, 0.028461], G: [0.046777, 0.022602]}"
+    )
+    assert assumed(Contract({S2: row(S2, (6, 6))}), saved) == [], "series are read as numbers"
+
+
+def test_statistics_of_the_recipes_are_these() -> None:
+    given = recipe("flair/lc-all").data.statistics
+    assert given == {n: rows for n, rows in STATISTICS.items() if n != "dsm-dtm"}
+
+
+def test_files_with_a_unet_are_refused_by_what_is_in_them(golden: Case, file: Path, tmp_path: Path) -> None:
+    state = {k: v for k, v in load_file(file).items() if not k.startswith("model.main_decoders.")}
+    state["model.main_decoders.AERIAL_LABEL-COSIA.seg_model.decoder.blocks.0.conv1.0.weight"] = torch.zeros(4, 4, 3, 3)
+    save_file(state, tmp_path / "unet.safetensors")
+    with pytest.raises(RunError, match="with the decoder U-Net are not supported here"):
+        load_released(built(golden), tmp_path / "unet.safetensors", HEADS)

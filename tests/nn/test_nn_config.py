@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from landweave.config import parse
 from landweave.errors import ConfigError
 from landweave.nn.config import Attention, Decoder, Early, Encoder, Fusion, UPerNet, backbones
+from landweave.run.experiment import recipe
 
 
 def test_shipped_list_of_backbones_is_that_of_the_locked_timm() -> None:
@@ -25,6 +26,14 @@ def test_unknown_backbone_is_refused_with_the_nearest_name() -> None:
     assert Encoder(name="mma-vgg").name == "mma-vgg"
     with pytest.raises(ConfigError, match="did you mean `mma-vgg`"):
         parse(Encoder, {"name": "mma_vgg"}, where="r.yaml")
+
+
+def test_weights_of_a_backbone_that_has_none_are_refused_with_what_to_set() -> None:
+    """The recipes of FLAIR-HUB ask for timm's, so that leaving them out is nothing that a change can do."""
+    asked = ["data.path=DIR", "method.encoder.name=mit_b2"]
+    with pytest.raises(ConfigError, match=r"mit_b2 is not timm's.*; set method\.encoder\.weights=random"):
+        recipe("flair/lc-a", asked)
+    assert recipe("flair/lc-a", [*asked, "method.encoder.weights=random"]).method.encoder.weights == "random"
 
 
 def test_attention_whose_width_does_not_divide_is_refused() -> None:

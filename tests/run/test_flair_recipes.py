@@ -110,6 +110,15 @@ def test_statistics_are_those_of_table_8() -> None:
     assert sum(map(len, given.values())) == 9, "all but the two of elevation, whose difference they do not fit"
 
 
+def test_folds_whose_statistics_have_seen_their_test_say_so() -> None:
+    for base in ("lc-f", "lpis-i"):
+        told = [
+            f"{base}-fold-{k}" for k in range(1, 6) if "test domains of this fold among" in head(f"{base}-fold-{k}")
+        ]
+        assert told == [f"{base}-fold-{k}" for k in range(2, 6)]
+        assert all("statistics" not in recipes()[f"flair/{n}"].read_text().split("extends")[1] for n in told)
+
+
 def test_printed_figures_are_those_of_the_paper() -> None:
     def row(table: str, name: str, column: str) -> float:
         cell = TABLES[table].get(TABLES[table].datasets[0], name, column)

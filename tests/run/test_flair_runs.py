@@ -82,7 +82,7 @@ def test_the_official_preset_is_taken(archive: Path, tmp_path: Path) -> None:
     head = (Path(__file__).parents[2] / "src/landweave/recipes/flair/_land-cover.yaml").read_text()
     words = head.split("# Official:")[1].split("# Smoke:")[0].replace("#", " ").replace("'", "")
     changes = [w.strip() for w in _split(words)]
-    assert len(changes) == 5
+    assert len(changes) == 6
     experiment = recipe("flair/lc-f", changes)
     method = experiment.method
     assert isinstance(method, UPerFuse)
@@ -92,6 +92,10 @@ def test_the_official_preset_is_taken(archive: Path, tmp_path: Path) -> None:
     material = gather(tiny, tmp_path)
     assert len(material.kind.legend) == 19
     assert material.tasks["cosia"].legend.names[15:] == method.without["cosia"]
+    (tmp_path / "high").mkdir()
+    found = gather(small(archive, "lc-j", *(c for c in changes if "dsm-dtm" in c)), tmp_path / "high")
+    high = found.contract.streams["dsm-dtm"]
+    assert (high.mean, high.std) == ([311.06] * 2, [537.55] * 2), "heights as altitudes"
 
 
 def _split(text: str) -> list[str]:

@@ -9,14 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from landweave.contract import Contract
+from landweave.data.dataset import Task
+from landweave.data.flairhub_index import COSIA
 from landweave.errors import ConfigError, RunError
+from landweave.legends import COSIA_19
+from landweave.methods import UPerFuse
 from landweave.nn.flair_weights import read_released
+from landweave.nn.uperfuse import UPerFuseModel
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
+from landweave.run.released import released
 from landweave.run.train import train
 from tests.data.flair_layout import Layout
 from tests.nn.flair_golden import case
-from tests.nn.flair_models import write
+from tests.nn.flair_models import as_released, row, write
 
 SERIES = "s2-l2a, s1-grd-sigma0-asc-linear, s1-grd-sigma0-desc-linear"
 OFFICIAL = "{kind: utae, input: numbers, padding: official, last: official}"
@@ -68,6 +75,30 @@ def test_released_weights_become_a_run_without_training(
     assert torch.equal(here["encoders.s1-grd-sigma0-asc-linear.net.attention.query"], there[key])
     scores = json.loads((folder / "config.json").read_text())["validation_scores"]
     assert {"miou_paper", "lpis-1.miou_paper"} <= set(scores)
+
+
+def test_released_weights_that_lack_an_answer_are_no_run(world: Path, file: Path, tmp_path: Path) -> None:
+    """The layer of 42 classes of both labels has none of the 38 that cosia-15 makes; its answers would be random."""
+    with pytest.raises(
+        RunError, match=r"no weights for answers\.s1-grd-sigma0-asc-linear\.layers\.6.*\n  fix: .*cosia-19"
+    ):
+        train(experiment(world, file, "data.legend=cosia-15"), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_what_is_said_of_a_file_begins_with_its_inputs(tmp_path: Path) -> None:
+    changes = ("data.path=DIR", "method.encoder.name=test_convnext", "method.encoder.weights=random")
+    method = recipe("flair/lc-a", changes).method
+    assert isinstance(method, UPerFuse)
+    contract, task = Contract({"aerial": row("aerial", (64, 64))}), Task("map", COSIA_19)
+    model = method.build(contract, task)
+    assert isinstance(model, UPerFuseModel)
+    found = released(method, contract, as_released(model, tmp_path / "mine.safetensors", {"main": COSIA}), task)
+    _ = found.model
+    assert [line.partition(";")[0] for line in found.notes] == [
+        "aerial: the file's name says neither RGB nor IR",
+        "aerial: the statistics are not those that the networks were trained with",
+    ]
 
 
 def test_training_goes_on_from_the_whole_of_them(world: Path, file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -193,8 +193,9 @@ def _rows(root: Path, *, several: bool) -> list[_Row]:
                     fix="correct the lists, or set data.splits=none, which reads labels only",
                 )
             found.setdefault(row.name, row)
+    told = set(found)
     for folder, beside in dict.fromkeys(((aerial, series), (root, root))):
-        for row in _beside(folder, beside):
+        for row in _beside(folder, beside, told):
             found.setdefault(row.name, row)
     if not found:
         raise MissingDataError(
@@ -233,15 +234,21 @@ def _row(line: Mapping[str, str], where: str, split: Split, aerial: Path, series
     return _Row(name, image, series / line["sen_name"] if line["sen_name"] else None, split, day, shares)
 
 
-def _beside(aerial: Path, series: Path) -> list[_Row]:
-    """Images with the series of their name (and a year), and series without an image."""
+def _beside(aerial: Path, series: Path, told: Collection[str]) -> list[_Row]:
+    """Images with the series of their name (and a year), and series without an image.
+
+    Of images whose names are `told`, a list says which series is theirs, and how many others there are is no matter.
+    """
     images = {p.stem: p for p in sorted(aerial.glob("*.tif"))}
     stacks: dict[str, list[Path]] = {}
     for path in sorted(series.glob("*.h5")):
         stem = re.sub(r"_(19|20)\d\d$", "", path.stem)
         stacks.setdefault(stem if stem in images else path.stem, []).append(path)
-    for paths in stacks.values():
-        if len(paths) > 1:
-            names = listed([p.name for p in paths])
-            raise DataError(f"several series of one image: {names}", where=series, fix="name one of them in train.csv")
+    for stem, paths in stacks.items():
+        if len(paths) > 1 and stem not in told:
+            raise DataError(
+                f"several series of one image: {listed([p.name for p in paths])}",
+                where=series,
+                fix=f"name {images[stem].name} and one of them in train.csv (or val.csv, test.csv)",
+            )
     return [_Row(n, images.get(n), stacks[n][0] if n in stacks else None) for n in sorted({*images, *stacks})]

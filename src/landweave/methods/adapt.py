@@ -92,7 +92,7 @@ class Adapt(MethodConfig):
         """Yes."""
         return True
 
-    def lines(self) -> Sequence[str]:
+    def lines(self, sensors: Sequence[str]) -> Sequence[str]:
         """The faults, and each term."""
         terms = [f"{name} = {term.reading()}" for name, term in self.match.items() if term.weight]
         return [*(f"faults: {line}" for line in self.faults.lines()), *terms]

@@ -89,8 +89,8 @@ class MethodConfig(Config):
         """Whether what it starts with goes on to teach: it is needed to the end, and its classifier is kept."""
         return False
 
-    def lines(self) -> Sequence[str]:
-        """What a person should be told of it beside its name."""
+    def lines(self, sensors: Sequence[str]) -> Sequence[str]:
+        """What a person should be told of it beside its name, where these sensors are read."""
         return ()
 
     def require(self, sensors: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ class Contrast(MethodConfig):
         """What the terms look at."""
         return frozenset[Part]().union(*(term.parts for term in active(self.terms).values()))
 
-    def lines(self) -> Sequence[str]:
+    def lines(self, sensors: Sequence[str]) -> Sequence[str]:
         """Each term with the readings that it takes."""
         return [f"{name} = {term.reading()}" for name, term in active(self.terms).items()]
 

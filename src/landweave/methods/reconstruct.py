@@ -74,7 +74,7 @@ class Reconstruct(MethodConfig):
         """It looks at no label."""
         return False
 
-    def lines(self) -> Sequence[str]:
+    def lines(self, sensors: Sequence[str]) -> Sequence[str]:
         """What stands beside the network."""
         return [f"network of {self.depth} layers of {self.width}, and ridge regression (penalty {self.penalty:g})"]
 

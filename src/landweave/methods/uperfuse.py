@@ -70,12 +70,18 @@ class UPerFuse(MethodConfig):
         """The mean IoU of the paper."""
         return "miou_paper"
 
-    def lines(self) -> Sequence[str]:
-        """Tasks, branches and what is left out."""
+    def lines(self, sensors: Sequence[str]) -> Sequence[str]:
+        """Tasks, branches and what is left out. See `MethodConfig.lines`."""
         tasks = [f"beside it `{name}`, weight {weight:g}" for name, weight in self.tasks.items()]
         branches = [f"a branch for {listed(self.branches) or 'each sensor'}, weight {self.auxiliary:g}"]
+        if not self._branching(sensors):
+            branches = [f"method.auxiliary={self.auxiliary:g} plays no part: a branch of the only sensor is the answer"]
         less = [f"`{task}` without {listed(names)}" for task, names in self.without.items()]
         return [*tasks, *(branches if self.auxiliary else ()), *less]
+
+    def _branching(self, sensors: Sequence[str]) -> Sequence[str]:
+        """The sensors that have a branch; none where there is one sensor, whose branch would learn the answer again."""
+        return (self.branches or sensors) if self.auxiliary and len(sensors) > 1 else ()
 
     def require(self, sensors: Sequence[str]) -> None:
         """Refuse a branch of a sensor that is not there. See `MethodConfig.require`."""
@@ -132,7 +138,7 @@ class UPerFuse(MethodConfig):
             fusion=self.fusion,
             decoder=self.decoder,
             classes={name: len(one.legend) for name, one in learned.items()},
-            auxiliary=(self.branches or sensors) if self.auxiliary and len(sensors) > 1 else (),
+            auxiliary=self._branching(sensors),
             circumstances=self.circumstances,
         )
         if self.freeze:

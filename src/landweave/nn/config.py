@@ -79,7 +79,10 @@ class Encoder(Config):
     def _of_timm(cls, weights: str, info: ValidationInfo) -> str:
         name = info.data.get("name", "")
         if weights != RANDOM and name in OWN:
-            raise ValueError(f"{name} is not timm's, and there are no weights that it could begin with; leave it out")
+            raise ValueError(
+                f"{name} is not timm's, and there are no weights that it could begin with; "
+                f"set method.encoder.weights={RANDOM}"
+            )
         return weights
 
     def require(self) -> None:

@@ -373,7 +373,7 @@ def _describe(experiment: Experiment, material: Material, model: nn.Module, note
         f"  {len(material.train)} training places ({labelled} labelled), {len(material.validation)} validation places, "
         f"{size} weights"
     )
-    for line in experiment.method.lines():
+    for line in experiment.method.lines(list(material.contract.streams)):
         note(f"  {line}")
     for s in material.contract.streams.values():
         size = "" if s.metres is None else f" of {s.metres:g} m"

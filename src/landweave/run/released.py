@@ -27,24 +27,30 @@ class Released:
     method: UPerFuse
     contract: Contract
     task: Task
+    untrained: bool = False
+    """Whether nothing is trained then: the file answers as it is."""
     notes: list[str] = field(default_factory=list)
-    """What a person should know, once the weights are read."""
+    """What a person should know of the inputs and of the weights, once these are read."""
     classifier: bool = True
 
     @cached_property
     def model(self) -> UPerFuseModel:
         """A model with the file's weights, in eval mode."""
+        from landweave.nn.flair_inputs import assumed
         from landweave.nn.flair_weights import Head, load_released
         from landweave.nn.uperfuse import UPerFuseModel
 
         model = self.method.build(self.contract, self.task)
         assert isinstance(model, UPerFuseModel)
         tasks = {MAIN: self.task, **{name: self.task.beside[name] for name in self.method.tasks}}
-        self.notes[:] = load_released(model, self.folder, {n: Head.of(t.legend) for n, t in tasks.items()})
+        notes = load_released(
+            model, self.folder, {n: Head.of(t.legend) for n, t in tasks.items()}, untrained=self.untrained
+        )
+        self.notes[:] = [*assumed(self.contract, self.folder), *notes]
         return model.eval()
 
 
-def released(method: UPerFuse, contract: Contract, file: Path, task: Task) -> Released:
+def released(method: UPerFuse, contract: Contract, file: Path, task: Task, *, untrained: bool = False) -> Released:
     """Compare settings and data with what the released networks read; the file is read when its model is wanted.
 
     Raises:
@@ -53,4 +59,4 @@ def released(method: UPerFuse, contract: Contract, file: Path, task: Task) -> Re
     from landweave.nn.flair_weights import require_fit
 
     require_fit(contract, method.series, method.fusion, method.decoder, file=file)
-    return Released(file, method, contract, task)
+    return Released(file, method, contract, task, untrained)

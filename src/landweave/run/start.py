@@ -115,7 +115,8 @@ def open_start(experiment: Experiment, contract: Contract, folder: Path, task: T
         ConfigError, ContractError: of a checkpoint, the same.
     """
     if isinstance(experiment.method, UPerFuse) and folder.suffix in SUFFIXES:
-        return released(experiment.method, contract, folder, task)
+        untrained = experiment.train.epochs == 0
+        return released(experiment.method, contract, folder, task, untrained=untrained)
     if folder.suffix == CHECKPOINT:
         from landweave.nn.satclip import require_fit
 
