@@ -75,17 +75,20 @@ def _smoke(out: Path, name: str, world: Path, seed: int) -> dict[str, Any]:
     train = [r for r in rows if r["split"] == "train"]
     terms = [k for k in train[0] if k not in ("epoch", "split", "lr")]
     losses = {k: [_round(train[0][k]), _round(train[-1][k])] for k in terms}
-    result = _evaluated(out)
+    found = _evaluated(out)
+    tasks = [r for of in found["results"].values() for r in of.values()] if "results" in found else [found]
     return {
         **took,
         "epochs": len(train),
         "first and last loss": losses,
         "weights": _weights(out),
-        "test": {k: _round(result["scores"][k]) for k in ("miou_paper", "oa")},
-        "majority class": {
-            k: _round(result["references"]["majority class"]["scores"][k]) for k in ("miou_paper", "oa")
-        },
+        "test": {r["task"]: _headline(r["scores"]) for r in tasks},
+        "majority class": {r["task"]: _headline(r["references"]["majority class"]["scores"]) for r in tasks},
     }
+
+
+def _headline(scores: dict[str, float | None]) -> dict[str, float | None]:
+    return {k: _round(scores[k]) for k in ("miou_paper", "oa")}
 
 
 def _cpu() -> float:

@@ -12,10 +12,13 @@ def smoke(runs: list[dict[str, Any]]) -> str:
     for name in runs[0]:
         rows = [r[name] for r in runs]
         cpu, wall = max(r["cpu_seconds"] for r in rows), max(r["seconds"] for r in rows)
-        score, trivial = ([r[who]["miou_paper"] for r in rows] for who in ("test", "majority class"))
-        told.append(
-            f"{name} {_pm(score)} (majority class {statistics.mean(trivial):.3f}; {wall:.0f} s, {cpu:.0f} s of CPU)"
-        )
+        tasks = list(rows[0]["test"])
+        scores = []
+        for task in tasks:
+            ours, trivial = ([r[who][task]["miou_paper"] for r in rows] for who in ("test", "majority class"))
+            which = f"{task} " * (len(tasks) > 1)
+            scores.append(f"{which}{_pm(ours)} (majority class {statistics.mean(trivial):.3f})")
+        told.append(f"{name} {', '.join(scores)}, {wall:.0f} s, {cpu:.0f} s of CPU")
     return f"mIoU on the test places, slowest run: {'; '.join(told)} ({_seeds(runs)})"
 
 
