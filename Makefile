@@ -20,7 +20,7 @@ export LANDWEAVE_SHARED ?= $(abspath ../shared)
 help: ## what there is to do
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(STAMP) ## synthetic world -> pack -> two trained models -> scores -> map -> report (about 3 minutes)
+demo: $(STAMP) ## synthetic world -> pack -> three trained models -> scores -> map -> report (about 3 minutes)
 	$(RUN)landweave demo --out demo
 
 test: $(STAMP) lint types floors tests ## everything that must hold: style, types, import floors, tests

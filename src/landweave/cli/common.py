@@ -21,6 +21,9 @@ Changes = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe: data.path=DIR train.epochs=5"),
 ]
+DataChanges = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the data: data.path=DIR")
+]
 Pairs = list[str] | None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from landweave.cli.common import Changes, Json, Pairs, bar, data_of, emit, is_change, numbers, pairs, say
+from landweave.cli.common import DataChanges, Json, Pairs, bar, data_of, emit, is_change, numbers, pairs, say
 from landweave.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def tile(
         Literal["block", "file"], typer.Option(help="Split by blocks of ground or by whole files.")
     ] = "block",
     shares: Annotated[str, typer.Option(help="Shares of train, validation, test.")] = "0.6,0.2,0.2",
-    buffer: Annotated[float | None, typer.Option(help="Unused ground between splits, CRS units; one place.")] = None,
+    buffer: Annotated[
+        float | None, typer.Option(help="Unused ground between splits, CRS units; default: one place.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     json_: Json = "",
 ) -> None:
@@ -88,6 +90,9 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     places: Annotated[int, typer.Option(help="How many places.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the world.")] = 0,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels along a side of a place; of sen12ms, dfc2020 and table alone.")
+    ] = None,
     null: Annotated[str, typer.Option(help="A world in which a gain must vanish: s1, dates or labels.")] = "",
     json_: Json = "",
 ) -> None:
@@ -95,12 +100,12 @@ def synth(
     from landweave.data.synth import write
 
     with bar("synth") as progress:
-        folder = write(layout, out, places=places, seed=seed, null=null or None, progress=progress)
+        folder = write(layout, out, places=places, seed=seed, size=size, null=null or None, progress=progress)
     data = f"data.kind={_kind(layout)} data.path={_path(folder)}"
     say(f"wrote {places} places to {folder}\nnext: landweave check {data}", json_)
     name, _, change = _RECIPES.get(layout, "segment").partition(" ")
     say(f"then: landweave train {' '.join(w for w in (name, data, change) if w)} --out runs/mine", json_)
-    emit({"layout": layout, "out": str(folder), "places": places, "seed": seed, "null": null}, json_)
+    emit({"layout": layout, "out": str(folder), "places": places, "seed": seed, "size": size, "null": null}, json_)
 
 
 _RECIPES = {
@@ -123,7 +128,7 @@ def _path(folder: Path) -> Path:
 
 def check(
     recipe: Annotated[str, typer.Argument(help="A recipe, a table file, or data.kind=KIND.")],
-    changes: Changes = None,
+    changes: DataChanges = None,
     imperfect: Annotated[
         bool, typer.Option("--imperfect", help="List training images with clouds, dead pixels, stripes, colour casts.")
     ] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from landweave.cli.common import Changes, Json, bar, emit, say
+from landweave.cli.common import DataChanges, Json, bar, emit, say
 from landweave.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Boundary = Annotated[
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    changes: Changes = None,
+    changes: DataChanges = None,
     split: Splits = "test",
     task: Annotated[str, typer.Option(help="Of a run of several tasks: score this one alone.")] = "",
     by: Annotated[
@@ -40,12 +40,13 @@ def evaluate(
         typer.Option(metavar="group", help="Also show the scores of each group of places: scene, region, domain."),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option(metavar="CLASS", help="A class that no score counts; may stand twice.")
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="A class that no score counts; may be given several times."),
     ] = None,
     boundary: Boundary = "",
     product: Annotated[str, typer.Option(help="Name of the product, if the labels are one (agreement).")] = "",
     only: Annotated[
-        list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may stand twice.")
+        list[str] | None, typer.Option(metavar="SENSOR", help="Hide all other sensors; may be given several times.")
     ] = None,
     absent: Annotated[
         Literal["mean", "zero"], typer.Option(help="What stands for a hidden sensor: its mean feature, or zeros.")
@@ -171,7 +172,7 @@ def _predicts_bands(run: Path) -> bool:
     return open_run(run).settings.method.kind == "reconstruct"
 
 
-def _evaluate_bands(run: Path, split: str, changes: Changes, json_: str, *, refused: bool) -> None:
+def _evaluate_bands(run: Path, split: str, changes: list[str] | None, json_: str, *, refused: bool) -> None:
     """`evaluate` of a run that predicts bands."""
     from landweave.run.reconstruction import evaluate_bands, table
 

@@ -14,7 +14,9 @@ def matrix(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the teacher.")],
     faults: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="petcu2024-names, missing:B02,B08@0.9, gain:B08*1.3, ...; may stand often."),
+        typer.Option(
+            metavar="TEXT", help="petcu2024-names, missing:B02,B08@0.9, gain:B08*1.3, ...; any number of them."
+        ),
     ] = None,
     ratio: Annotated[float, typer.Option(min=0, max=1, help="Share of pixels missing in the sets of a preset.")] = 0.9,
     teacher: Annotated[

@@ -17,7 +17,7 @@ def faults(
         "faults.tif"
     ),
     block: Annotated[
-        int, typer.Option(help="Pixels along a side of a block: 16, 32, 48 or 64 unless trained else.")
+        int, typer.Option(help="Pixels along a side of a block: 16, 32, 48 or 64 unless trained otherwise.")
     ] = 32,
     bands: Annotated[Pairs, typer.Option(metavar="SENSOR=B02,B03", help="Band names in the file's order.")] = None,
     offset: Annotated[Pairs, typer.Option(metavar="SENSOR=NUMBER", help="Added to raw values: s2-l2a=-1000")] = None,

@@ -31,9 +31,9 @@ def map_(
     """
     from landweave.maps.engine import map_scene
     from landweave.maps.made import remember
-    from landweave.run.predict import open_run
+    from landweave.run.predict import fastest, open_run
 
-    opened = open_run(run)
+    opened = open_run(run, device=fastest())
     opened.require_classifier()
     with bar("map") as progress:
         result = map_scene(

@@ -18,7 +18,7 @@ from landweave.data.dataset import Task
 from landweave.metrics.align import alignment
 from landweave.run.evaluate import evaluate, reopen
 from landweave.run.matrix_look import Places, Seen, look
-from landweave.run.predict import Run, open_run
+from landweave.run.predict import Run, fastest, open_run
 from landweave.run.probe import Known, Probe, decoders, score, train_head
 from landweave.transforms.faults import LOOK, Faults
 
@@ -43,7 +43,7 @@ def measured(
         data: where the data are.
         work: the folder below which decoders are trained anew (label maps).
     """
-    runs = [open_run(teacher), *([open_run(student)] if student else [])]
+    runs = [open_run(folder, device=fastest()) for folder in (teacher, student) if folder is not None]
     changes = [f"data.path={json.dumps(data)}"]
     scene = reopen(runs[0], split, changes)
     test = Places(scene, scene.scored, runs[0])

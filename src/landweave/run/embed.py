@@ -21,7 +21,7 @@ from landweave.data.dataset import Task
 from landweave.errors import DataError
 from landweave.metrics.retrieval import Retrieval, retrieval
 from landweave.run.evaluate import Scene, reopen
-from landweave.run.predict import Run, open_run
+from landweave.run.predict import Run, fastest, open_run
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
@@ -75,7 +75,7 @@ def embed(
     Raises:
         RunError, ConfigError, DataError: as `evaluate`.
     """
-    opened = run if isinstance(run, Run) else open_run(run)
+    opened = run if isinstance(run, Run) else open_run(run, device=fastest())
     where = scene or reopen(opened, split, changes)
     model = opened.model if trained else untrained(opened, where)
     return encode(opened, where, spread(where.scored, most), [model])[0]

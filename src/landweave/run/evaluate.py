@@ -16,7 +16,7 @@ from landweave.data.dataset import SET_ASIDE, SPLITS, DataConfig, Dataset, Place
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics.boundary import Tolerance
-from landweave.run.predict import Run, open_run
+from landweave.run.predict import Run, fastest, open_run
 from landweave.run.tally import Tally
 from landweave.run.tally import clean as clean
 from landweave.sample import Batch
@@ -171,7 +171,7 @@ def evaluate_tasks(
     progress: Progress = None,
 ) -> dict[str, dict[str, Any]]:
     """As `evaluate`, of all tasks of a run (or of `task` alone): their results by name, the main one first."""
-    run = open_run(folder)
+    run = open_run(folder, device=fastest())
     run.require_classifier()
     kept = seen_sensors(run, only)
     if faults is not None:

@@ -22,7 +22,7 @@ from landweave.metrics.align import Alignment, alignment, area, unchanged
 from landweave.metrics.contribution import Contribution, contributions
 from landweave.run.evaluate import reopen
 from landweave.run.matrix_look import Places, Seen, look, require_alike
-from landweave.run.predict import Run, open_run
+from landweave.run.predict import Run, fastest, open_run
 from landweave.run.probe import Known, Probe, decoders, score, spread_of, train_head
 from landweave.sample import Label, LabelKind
 from landweave.transforms.faults import LOOK, SETS, Constant, Faults, Missing, named
@@ -237,9 +237,9 @@ def _opened(folders: Sequence[str | Path], teacher: str | Path | None) -> dict[s
     wanted = list(dict.fromkeys(Path(f) for f in ([teacher] if teacher else []) + list(folders)))
     if not wanted:
         raise ConfigError("no run is given", where="landweave matrix", fix="landweave matrix RUN ADAPTED --faults ...")
-    names = [p.resolve().name for p in wanted]
+    names, device = [p.resolve().name for p in wanted], fastest()
     return {
-        (name if names.count(name) == 1 else str(path)): open_run(path)
+        (name if names.count(name) == 1 else str(path)): open_run(path, device=device)
         for name, path in zip(names, wanted, strict=True)
     }
 

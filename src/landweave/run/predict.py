@@ -34,17 +34,18 @@ class Run:
     task: str
     kind: LabelKind
     settings: Experiment
+    device: str = "cpu"
 
     @cached_property
     def model(self) -> Model:
-        """The network with its weights, in eval mode; built when it is first needed, because that takes seconds."""
+        """The network with its weights on `device`, in eval mode; built when it is first needed: that takes seconds."""
         import torch
 
         torch.manual_seed(0)
         beside = dict(list(self.tasks.items())[1:])
         model = self.settings.method.build(self.contract, Task(self.kind, self.legend, beside))
         model.load_state_dict(checkpoint.read_tensors(self.folder / "model.safetensors"))
-        return model.eval()
+        return model.eval().to(self.device)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -189,8 +190,35 @@ def _of_trained(found: Tensor, task: Task, trained: Sequence[int]) -> Tensor:
     return found if task.kind == "multilabel" else found / found.sum(1, keepdim=True).clamp(min=1e-12)
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
-    """Open a finished run folder.
+DEVICE = "LANDWEAVE_DEVICE"
+"""The variable of the environment that says where heavy commands compute: cpu, cuda, cuda:1, mps."""
+
+
+def fastest() -> str:
+    """Where to compute what takes long: the device that `LANDWEAVE_DEVICE` names, else the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: it names none, or one that is not there.
+    """
+    import torch
+
+    wanted = os.environ.get(DEVICE, "auto")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+        there = device.type == "cpu" or (device.index or 0) < torch.get_device_module(device).device_count()
+    except RuntimeError:
+        there = False
+    if not there:
+        raise ConfigError(
+            f"no device `{wanted}` here", where=DEVICE, fix="use auto, cpu, or cuda or cuda:1 where there are such GPUs"
+        )
+    return wanted
+
+
+def open_run(path: str | os.PathLike[str], *, device: str = "cpu") -> Run:
+    """Open a finished run folder; `device` is where its network computes (`fastest()`: a GPU if there is one).
 
     Raises:
         RunError: not a run folder, unfinished, or damaged.
@@ -217,4 +245,4 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         contract = Contract.from_json(config["contract"])
     except (KeyError, TypeError, ConfigError) as error:
         raise RunError(f"written by another version of landweave ({error})", where=folder / "config.json") from None
-    return Run(folder, config, contract, legend, config["task"], config["kind"], settings)
+    return Run(folder, config, contract, legend, config["task"], config["kind"], settings, device)
