@@ -125,7 +125,8 @@ def tiles(f: Figures) -> str:
             own = [v for v in by_tile[condition][who].values() if v is not None]
             span = f"{min(own):+.3f} to {max(own):+.3f} by tile"
             told.append(f"{condition}, {who} {row[who] - row['teacher']:+.3f} ({span})")
-    return "; ".join(told)
+    blank = sum(v is None for v in by_tile[COMPLETE]["maps"].values())
+    return "; ".join([*told, *([f"{blank} of {f['tiles']} tiles has no class that the others taught"] if blank else [])])
 
 
 def _won(by_seed: Sequence[Mapping[str, Mapping[str, Figures]]], fault: str, who: str) -> float:
