@@ -126,7 +126,8 @@ def tiles(f: Figures) -> str:
             span = f"{min(own):+.3f} to {max(own):+.3f} by tile"
             told.append(f"{condition}, {who} {row[who] - row['teacher']:+.3f} ({span})")
     blank = sum(v is None for v in by_tile[COMPLETE]["maps"].values())
-    return "; ".join([*told, *([f"{blank} of {f['tiles']} tiles has no class that the others taught"] if blank else [])])
+    rest = f"{blank} of {f['tiles']} tiles has no class that the others taught"
+    return "; ".join([*told, *([rest] if blank else [])])
 
 
 def _won(by_seed: Sequence[Mapping[str, Mapping[str, Figures]]], fault: str, who: str) -> float:
