@@ -79,7 +79,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     text = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
     table = write_table(tmp_path, 16)
     tiny = ", ".join(repr(t) for t in TINY)
-    for old, new in (("places.parquet", str(table)), ('"train.epochs=2"', tiny)):
+    for old, new in (('"data.path=places.parquet"', f"'data.path={table}', {tiny}"), ("S2b", "s2_7"), ("S1b", "s1_7")):
         assert old in text
         text = text.replace(old, new)
     monkeypatch.chdir(tmp_path)
@@ -88,4 +88,5 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     scores = found["scores"]
     assert isinstance(scores, dict)
     assert scores["n_places"] == 4
-    assert (tmp_path / "runs/mine/model.safetensors").exists()
+    for made in ("runs/mine/model.safetensors", "map.tif", "runs/mine/report.html"):
+        assert (tmp_path / made).exists()

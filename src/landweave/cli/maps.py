@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,10 +12,24 @@ from landweave.cli.common import Json, Pairs, bar, emit, numbers, pairs, say
 
 def map_(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    image: Annotated[Pairs, typer.Option("--image", metavar="SENSOR=FILE", help="A raster of each sensor.")] = None,
+    image: Annotated[
+        Pairs,
+        typer.Option("--image", metavar="SENSOR=FILE", help="A raster of each sensor; of a series files or a folder."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="The map to write (.tif).")] = Path("map.tif"),
     bands: Annotated[Pairs, typer.Option(metavar="SENSOR=B02,B03", help="Band names in the file's order.")] = None,
     offset: Annotated[Pairs, typer.Option(metavar="SENSOR=NUMBER", help="Added to raw values: s2-l2a=-1000")] = None,
+    dates: Annotated[
+        Pairs,
+        typer.Option(
+            metavar="SENSOR=DATES",
+            help="Dates of a series where file names do not tell them: s2-l2a=2021-05-03,2021-06-12 or a text file.",
+        ),
+    ] = None,
+    average: Annotated[
+        Literal["none", "monthly", "semi-monthly"] | None,
+        typer.Option(help="Give series as means by period; default: as the run's data were read."),
+    ] = None,
     overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Share by which windows overlap.")] = 0.5,
     batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 8,
     task: Annotated[
@@ -42,6 +56,8 @@ def map_(
             out,
             bands=pairs(bands, "--bands"),
             offset=numbers(offset, "--offset"),
+            dates=pairs(dates, "--dates"),
+            average=average,
             overlap=overlap,
             batch_size=batch_size,
             probabilities=probabilities,

@@ -11,11 +11,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,10 +26,11 @@ from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.maps import qml
 from landweave.maps.cog import CACHE_MIB, Writer
-from landweave.maps.job import Job, Predictor, Progress
+from landweave.maps.job import Job, Predictor, Progress, mine_of
 from landweave.maps.sources import Sources, look, open_sources
 from landweave.maps.strips import Layout, lay_out
 from landweave.maps.windows import Axis, axis
+from landweave.sample import EPOCH
 
 __all__ = ["MEMORY", "MapResult", "Predictor", "map_scene"]
 
@@ -97,6 +99,8 @@ def map_scene(
     *,
     bands: Mapping[str, str] | None = None,
     offset: Mapping[str, float] | None = None,
+    dates: Mapping[str, str] | None = None,
+    average: Literal["none", "monthly", "semi-monthly"] | None = None,
     overlap: float = 0.5,
     batch_size: int = 8,
     stride: int | None = None,
@@ -114,10 +118,13 @@ def map_scene(
     Args:
         run: an open run.
         images: sensor -> raster, several joined by `;` (one file per band), or a folder. A sensor of the contract
-            that is not given counts as failed, which `notes` and the tag `unseen sensors` say.
+            that is not given counts as failed, which `notes` and the tag `unseen sensors` say. Of a series a raster or
+            folder a date, joined by `;` or in a folder, or one raster of all bands of all dates, date by date.
         out: the file to write; it appears only once it is complete.
         bands: sensor -> band names in file order, where files do not say.
         offset: sensor -> number to add to raw values, as in training.
+        dates: sensor -> ISO dates of a series joined by `,`, or a text file of them; by default what names tell.
+        average: give series as their means by month or half month; by default as the run's data were read.
         overlap: of neighbouring windows, as a share of their size, unless `stride` is given.
         batch_size: windows predicted at once; it does not change the map.
         stride: pixels of the finest raster between windows.
@@ -139,7 +146,7 @@ def map_scene(
     if batch_size < 1:
         raise ConfigError("at least 1", where="batch_size")
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MIB):
-        sources = open_sources(run.contract, images, bands=bands or {}, offset=offset or {})
+        sources = open_sources(run.contract, images, bands=bands or {}, offset=offset or {}, dates=dates or {})
         for part in (p for s in sources.sources for p in s.parts):
             if path.resolve() == Path(part.path).resolve():
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
@@ -149,7 +156,11 @@ def map_scene(
             look(source)
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
-        job = Job(run, layout, *axes, batch_size, memory, progress, probabilities)
+        period = average or getattr(run, "average", "none")
+        if any(s.dates > 1 for s in sources.sources):
+            how = "date by date (as means: --average monthly)" if period == "none" else f"as {period} means"
+            sources = replace(sources, notes=(*sources.notes, f"the model sees the series {how}"))
+        job = Job(run, layout, *axes, batch_size, memory, progress, probabilities, None if period == "none" else period)
         second = _write(run, job, path, _tags(run, job, sources))
     return _result(run, job, path, second, sources, time.monotonic() - began)
 
@@ -235,6 +246,8 @@ def _tags(run: Predictor, job: Job, sources: Sources) -> dict[str, str]:
         "legend": json.dumps(run.legend.to_json(), ensure_ascii=False),
         "values": "class indices" if coded else "file values of the legend",
         "sensors": json.dumps({s.stream: list(s.bands) for s in sources.sources}),
+        "dates": json.dumps({s.stream: [str(EPOCH + timedelta(days=d)) for d in s.days] for s in sources.sources}),
+        "series": f"{job.period} means" if job.period else "as given",
         "unseen sensors": ", ".join(sources.unseen) or "none",
         "windows": f"{height} x {width} pixels of {fine}, one every {step}",
         "pixel": _pixel(job),
@@ -248,10 +261,12 @@ def _axes(run: Predictor, layout: Layout, overlap: float, stride: int | None) ->
     if not 0 <= overlap <= 0.95:
         raise ConfigError(f"{overlap:g} is not between 0 and 0.95", where="overlap")
     step, regular = layout.step, run.kind != "map"
-    mine = next(s for s in run.contract.streams.values() if s.accepts(layout.reference.stream))
+    rows = [mine_of(run.contract, p.source.stream) for p in layout.placed]
+    mine = mine_of(run.contract, layout.reference.stream)
+    whole = step * (1 + any(round(row.context) % 2 == 0 for row in rows))  # half a window must be whole pixels, too
     found = []
-    for length, asked, base in zip(layout.grid.shape, mine.size, layout.base, strict=True):
-        size = ceil(asked / step) * step
+    for length, trained, base in zip(layout.grid.shape, mine.size, layout.base, strict=True):
+        size = ceil(round(trained / mine.context) / whole) * whole
         jump = stride or max(step, int(size * (1 - overlap)) // step * step)
         if not 0 < jump <= size or jump % step:
             fix = f"give a number up to {size}" + (f", a multiple of {step}" if step > 1 else "")

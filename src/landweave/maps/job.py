@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landweave.contract import Contract
+from landweave.contract import Contract, StreamContract
 from landweave.data.check import refuse_implausible
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN, Legend
 from landweave.maps.cog import Writer
+from landweave.maps.dates import means
 from landweave.maps.strips import Layout, Strip
 from landweave.maps.windows import BLOCK, Axis, Blender, lanes, largest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from landweave.data.series import Period
     from landweave.sample import Batch, LabelKind
 
 Progress = Callable[[int, int], None] | None
@@ -28,7 +31,7 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 
 class Predictor(Protocol):
-    """What a map needs of a run."""
+    """What a map needs of a run. One with `average` says how its series were read."""
 
     @property
     def contract(self) -> Contract:
@@ -63,6 +66,8 @@ class Job:
     progress: Progress
     shares: bool
     """Whether probabilities are wanted too."""
+    period: Period | None = None
+    """Series are given to the model as their means by month or half month."""
     values: NDArray[np.uint8] = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
     """Pixels of each class index, and last those without a class."""
@@ -86,6 +91,13 @@ class Job:
         """Height and width of a window."""
         return self.rows.size, self.cols.size
 
+    @cached_property
+    def reach(self) -> list[int]:
+        """How many reference pixels each source is read beyond the borders of a window, on the lattice."""
+        rows = [mine_of(self.run.contract, p.source.stream) for p in self.layout.placed]
+        step = self.layout.step
+        return [max(0, round((row.context - 1) * self.rows.size / 2 / step)) * step for row in rows]
+
     @property
     def grid(self) -> Grid:
         """The grid of the map."""
@@ -108,7 +120,8 @@ class Job:
         for cut, starts in zip(cuts, spans, strict=True):
             for w in writers:
                 w.lane(*cut)
-            strips = [Strip(p, starts[0], starts[-1] + self.cols.size) for p in self.layout.placed]
+            last = starts[-1] + self.cols.size
+            strips = [Strip(p, starts[0], last, reach) for p, reach in zip(self.layout.placed, self.reach, strict=True)]
             lane = self._blended(strips, starts, cut) if self.blends else self._single(strips, starts)
             for classes, shares in lane:
                 self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
@@ -119,7 +132,9 @@ class Job:
     def _lanes(self) -> list[tuple[int, int]]:
         """Lanes in columns of the map."""
         K, (height, _) = len(self.values), self.size
-        reading = sum(p.bytes_per_column(height + self.layout.step) for p in self.layout.placed)
+        held = height + self.layout.step
+        placed = zip(self.layout.placed, self.reach, strict=True)
+        reading = sum(p.bytes_per_column(held + 2 * reach) for p, reach in placed)
         if not self.blends:
             return lanes(len(self.cols.starts), reading * self.cols.stride, self.memory, align=1)
         blending = 4 * K * (height + 2 * self.rows.stride * self.shares) + BLOCK * (1 + K * self.shares)
@@ -175,12 +190,20 @@ class Job:
             if stream in self.unchecked and bool(images[stream].seen.any()):
                 refuse_implausible(stream, images[stream], strip.placed.source.where)
                 self.unchecked.discard(stream)
+        if self.period:
+            dated = [s.placed.source.stream for s in strips if s.placed.source.days]
+            images |= {s: means(images[s], s, self.period) for s in dated}
         names = tuple(f"window {r}, {c}" for r, c in at)
         found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
         self.predicted += len(at)
         if self.blends and tuple(found.shape[-2:]) != self.size:
             return interpolate(found, self.size, mode="bilinear", align_corners=False)
         return found
+
+
+def mine_of(contract: Contract, stream: str) -> StreamContract:
+    """What the model was promised about the sensor of a source."""
+    return next(s for s in contract.streams.values() if s.accepts(stream))
 
 
 def map_values(legend: Legend) -> NDArray[np.uint8]:

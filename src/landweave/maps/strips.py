@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import ceil, lcm
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +22,33 @@ if TYPE_CHECKING:
 LATTICE = 0.05
 """How far, in pixels of the finest raster, a corner may lie off the pixel lattice."""
 MOST_ROWS, LEAST_ROWS = 2048, 256
+PARTS = 8
+"""Pixels nest if so few of a coarse raster, or fewer, make a whole number of the finest: 5 of 10.24 m, 256 of 0.2 m."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A source on the reference grid: `ratio` reference pixels a source pixel, the first one at (`row`, `col`)."""
+    """A source on the reference grid: `ratio` reference pixels a source pixel, the first one at (`row`, `col`).
+
+    Rows and columns that are asked for lie on the lattice of the layout, where pixels of both begin.
+    """
 
     source: Source
-    ratio: int
+    ratio: Fraction
     row: int
     col: int
+
+    def rows(self, row: int) -> int:
+        """The source row that begins at a reference row."""
+        return int((row - self.row) / self.ratio)
+
+    def cols(self, col: int) -> int:
+        """The source column that begins at a reference column."""
+        return int((col - self.col) / self.ratio)
+
+    def under(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The source pixels that hold reference pixels, both counted from the first."""
+        return at * self.ratio.denominator // self.ratio.numerator
 
     @property
     def chunk(self) -> int:
@@ -40,8 +58,8 @@ class Placed:
 
     def bytes_per_column(self, rows: int) -> float:
         """Working memory a reference column for windows of `rows` reference rows, with the copies made in reading."""
-        held = rows / self.ratio + self.chunk
-        return len(self.source.bands) * (3 * np.dtype(self.source.dtype).itemsize + 3) * held / self.ratio
+        held, channels = float(rows / self.ratio) + self.chunk, len(self.source.scale)
+        return channels * (3 * np.dtype(self.source.dtype).itemsize + 3) * held / float(self.ratio)
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,7 @@ def lay_out(sources: Sequence[Source]) -> Layout:
     """
     finest = min(sources, key=lambda s: round(metres(s.grid), 6))
     placed = tuple(_place(s, finest) for s in sources)
-    step = lcm(*(p.ratio for p in placed))
+    step = lcm(*(p.ratio.numerator for p in placed))
     base = []
     for which in ("row", "col"):
         fits = [b for b in range(step) if all((b - getattr(p, which)) % p.ratio == 0 for p in placed)]
@@ -104,14 +122,15 @@ def _place(source: Source, finest: Source) -> Placed:
         )
     r0, c0 = b.rowcol(*a.xy(0, 0))
     r1, c1 = b.rowcol(*a.xy(*a.shape))
-    ratio = round((r1 - r0) / a.shape[0])
-    expected = (r0 + ratio * a.shape[0], c0 + ratio * a.shape[1])
+    size = (r1 - r0) / a.shape[0]
+    ratio = Fraction(size).limit_denominator(PARTS)
+    expected = (r0 + float(ratio) * a.shape[0], c0 + float(ratio) * a.shape[1])
     off = max(abs(r0 - round(r0)), abs(c0 - round(c0)), abs(r1 - expected[0]), abs(c1 - expected[1]))
     if ratio < 1 or off > LATTICE:
         raise GridError(
             f"its pixels do not nest in those of {finest.where} ({off:.2f} of a pixel off)",
             where=source.where,
-            fix=_warp(finest, metres(finest.grid)),
+            fix=_warp(finest, metres(finest.grid) * max(1, round(size))),
         )
     return Placed(source, ratio, round(r0), round(c0))
 
@@ -124,12 +143,14 @@ def _short(bounds: tuple[float, float, float, float]) -> str:
 class Strip:
     """Some rows of one source over the columns `first` ... `last - 1` of the reference grid, moving down.
 
-    Columns and rows that are asked for lie on the lattice of the layout.
+    Columns and rows that are asked for lie on the lattice of the layout. `reach` is how many reference pixels its
+    images look beyond each border of a window (`StreamContract.context`), a multiple of the ratio.
     """
 
     placed: Placed
     first: int
     last: int
+    reach: int = 0
     data: NDArray[Any] = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
     left: int = field(init=False)
@@ -138,15 +159,15 @@ class Strip:
 
     def __post_init__(self) -> None:
         p = self.placed
-        self.left = (self.first - p.col) // p.ratio  # both ends lie on the lattice
-        self.width = (self.last - p.col) // p.ratio - self.left
-        self.data = np.zeros((len(p.source.bands), 0, self.width), p.source.dtype)
+        self.left = p.cols(self.first - self.reach)
+        self.width = p.cols(self.last + self.reach) - self.left
+        self.data = np.zeros((len(p.source.scale), 0, self.width), p.source.dtype)
         self.seen = np.zeros((1, 0, self.width), bool)
 
     def advance(self, row: int, height: int) -> None:
         """Hold the reference rows from `row` on, at least `height`; rows above are let go, only new ones are read."""
         p = self.placed
-        start, stop = (row - p.row) // p.ratio, (row + height - p.row) // p.ratio
+        start, stop = p.rows(row - self.reach), p.rows(row + height + self.reach)
         if self.top is None:
             self.top = start
         drop = start - self.top
@@ -174,47 +195,53 @@ class Strip:
     def cut(self, row: int, col: int, height: int, width: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Views of the source pixels under a window on the lattice: C h w, and C|1 h w of which are seen."""
         p = self.placed
-        r, c = (row - p.row) // p.ratio - (self.top or 0), (col - p.col) // p.ratio - self.left
-        rows, cols = slice(r, r + height // p.ratio), slice(c, c + width // p.ratio)
+        top, left = self.top or 0, self.left
+        rows = slice(p.rows(row) - top, p.rows(row + height) - top)
+        cols = slice(p.cols(col) - left, p.cols(col + width) - left)
         return self.data[:, rows, cols], self.seen[:, rows, cols]
 
     def seen_on_reference(self, row: int, count: int, first: int, last: int) -> NDArray[np.bool_]:
         """Where any band is seen, on reference rows `row` ... and columns `first` ... `last - 1`."""
         p = self.placed
         any_band = np.logical_or.reduce(self.seen, axis=0)
-        rows = (np.arange(row, row + count) - p.row) // p.ratio - (self.top or 0)
-        cols = (np.arange(first, last) - p.col) // p.ratio - self.left
+        rows = p.under(np.arange(row, row + count) - p.row) - (self.top or 0)
+        cols = p.under(np.arange(first, last) - p.col) - self.left
         found: NDArray[np.bool_] = any_band[rows[:, None], cols]
         return found
 
     def image(self, at: Sequence[tuple[int, int]], size: tuple[int, int]) -> Image:
-        """The batch of windows that begin at `at` (reference row and column), each with its own grid.
+        """The batch of windows that begin at `at` (reference row and column), each with its own grid and its reach.
 
-        A band of which a window holds no seen pixel counts as missing there, and so does the sensor if none is.
+        A band of which a window holds no seen pixel counts as missing there, and so does the sensor if none is. Of a
+        series the same holds for dates.
         """
         import torch
 
         from landweave.sample import NO_DAY, Image
 
-        p, B, C = self.placed, len(at), len(self.placed.source.bands)
-        cuts = [self.cut(r, c, *size) for r, c in at]
-        data = torch.from_numpy(np.stack([d for d, _ in cuts])[:, None])
-        seen = torch.from_numpy(np.stack([s for _, s in cuts])[:, None])
-        scale = torch.tensor(p.source.scale).expand(B, 1, C)
-        offset = torch.tensor(p.source.offset).expand(B, 1, C)
+        source, B = self.placed.source, len(at)
+        T, C = source.dates, len(source.bands)
+        corners = [(r - self.reach, c - self.reach) for r, c in at]
+        whole = (size[0] + 2 * self.reach, size[1] + 2 * self.reach)
+        cuts = [self.cut(r, c, *whole) for r, c in corners]
+        data = torch.from_numpy(np.stack([d for d, _ in cuts]))
+        masks = torch.from_numpy(np.stack([s for _, s in cuts]))
+        H, W = data.shape[2:]
+        one = masks.shape[1] == 1  # for all bands and dates
+        seen = masks[:, None].expand(B, T, 1, H, W) if one else masks.reshape(B, T, C, H, W)
         return Image(
-            p.source.bands,
-            data,
-            scale.clone(),
-            offset.clone(),
-            torch.full((B, 1), NO_DAY, dtype=torch.int32),
-            torch.ones(B, 1, dtype=torch.bool),
+            source.bands,
+            data.reshape(B, T, C, H, W),
+            torch.tensor(source.scale).reshape(T, C).expand(B, T, C).clone(),
+            torch.tensor(source.offset).reshape(T, C).expand(B, T, C).clone(),
+            torch.tensor(source.days or [NO_DAY], dtype=torch.int32).expand(B, T).clone(),
+            seen.flatten(2).any(2) if T > 1 else torch.ones(B, T, dtype=torch.bool),
             seen.flatten(3).any(3).any(1).expand(B, C).clone(),
-            seen,
-            tuple(self._grid(r, c, size) for r, c in at),
+            seen.clone(),
+            tuple(self._grid(r, c, whole) for r, c in corners),
         )
 
     def _grid(self, row: int, col: int, size: tuple[int, int]) -> Grid:
         p = self.placed
-        top, left = (row - p.row) // p.ratio, (col - p.col) // p.ratio
-        return p.source.grid.crop(Window(top, left, size[0] // p.ratio, size[1] // p.ratio))
+        (top, left), (bottom, right) = ((p.rows(r), p.cols(c)) for r, c in ((row, col), (row + size[0], col + size[1])))
+        return p.source.grid.crop(Window(top, left, bottom - top, right - left))

@@ -61,6 +61,11 @@ class Run:
         return plain
 
     @property
+    def average(self) -> str:
+        """How its data were read, if they say so: `none`, or means of the series, `monthly` or `semi-monthly`."""
+        return str(getattr(self.settings.data, "average", "none"))
+
+    @property
     def classifier(self) -> bool:
         """Whether it learned to classify; False for a pretraining, which has encoders to begin with and no more."""
         return bool(self.config.get("classifier", True))
@@ -160,6 +165,11 @@ class OneTask:
     def contract(self) -> Contract:
         """That of the run."""
         return self.run.contract
+
+    @property
+    def average(self) -> str:
+        """That of the run."""
+        return self.run.average
 
     @property
     def legend(self) -> Legend:

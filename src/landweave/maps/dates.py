@@ -1,0 +1,106 @@
+"""Series in maps: which dates the given rasters are of, and their means by period, as in training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landweave.errors import DataError, listed
+from landweave.sample import EPOCH, day_of
+from landweave.sensors import sensor
+
+if TYPE_CHECKING:
+    from landweave.data.series import Period
+    from landweave.sample import Image
+
+DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
+
+
+def days_of(text: str, stream: str) -> list[int]:
+    """The days that `--dates` tells, in its order: ISO dates between `,` or `;` or blanks, or a text file of them.
+
+    Raises:
+        DataError: what stands there is no date, or one stands there twice.
+    """
+    where = f"--dates {stream}"
+    if text and Path(text).is_file():
+        where, text = text, Path(text).read_text(encoding="utf-8", errors="replace")
+    found = []
+    for word in re.split(r"[\s,;]+", text.strip()):
+        if not DATE.fullmatch(word):
+            raise DataError(f"`{word[:40]}` is not a date", where=where, fix="write them as 2021-05-03,2021-06-12")
+        found.append(_day(word, where))
+    return _once(found, where)
+
+
+def days_in_names(paths: Sequence[Path], stream: str) -> list[int]:
+    """The day that the name of each file or folder tells: `S2_20210503.tif`, `2021-05-03/`.
+
+    Raises:
+        DataError: a name tells none or two, or two tell the same.
+    """
+    found = []
+    for path in paths:
+        told = {m.group() for m in DATE.finditer(path.name)}
+        if len(told) != 1:
+            what = listed(sorted(told)) if told else "no date"
+            raise DataError(
+                f"its name tells {what}, and the model reads {stream} as a series",
+                where=path,
+                fix=f"give the dates in the order of the files: --dates {stream}=2021-05-03,2021-06-12,...",
+            )
+        found.append(_day(told.pop(), str(path)))
+    return _once(found, f"--image {stream}")
+
+
+def told_days(days: Sequence[int]) -> str:
+    """How many dates there are, and from when to when."""
+    first, last = (EPOCH + timedelta(days=d) for d in (min(days), max(days)))
+    return f"{len(days)} dates, {first} to {last}" if len(days) > 1 else f"one date, {first}"
+
+
+def _day(word: str, where: str) -> int:
+    try:
+        return day_of(word)
+    except ValueError:
+        raise DataError(f"there is no day {word}", where=where, fix="write dates as 2021-05-03") from None
+
+
+def _once(days: list[int], where: str) -> list[int]:
+    if len(set(days)) < len(days):
+        raise DataError("a date stands there twice", where=where, fix="give each date once")
+    return days
+
+
+def means(image: Image, stream: str, period: Period) -> Image:
+    """A batch of series as means by month or half month, in the sensor's unit; radar in dB is averaged as power."""
+    import torch
+
+    from landweave.data.series import averaged
+    from landweave.transforms.resampling import decibel, power
+
+    in_db = sensor(stream).unit == "dB"
+    values = image.physical()
+    values = power(values) if in_db else values
+    parts = [
+        averaged(v.numpy(), s.numpy(), d.tolist(), period)
+        for v, s, d in zip(values, image.pixels_seen & image.dates_seen[..., None, None, None], image.days, strict=True)
+    ]
+    data = torch.from_numpy(np.stack([p.values for p in parts]).astype(np.float32))
+    seen = torch.from_numpy(np.stack([p.pixels_seen for p in parts]))
+    B, P, C = data.shape[:3]
+    return replace(
+        image,
+        data=decibel(data) if in_db else data,
+        scale=torch.ones(B, P, C),
+        offset=torch.zeros(B, P, C),
+        days=torch.tensor([p.days for p in parts], dtype=torch.int32),
+        dates_seen=seen.flatten(2).any(2),
+        pixels_seen=seen,
+    )

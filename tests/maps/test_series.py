@@ -1,0 +1,278 @@
+"""Maps of series: dates by names or options, stacks, means, the ground around windows, pixels that nest in fifths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from map_fakes import Fake, contract, field_of, grid, write
+
+from landweave.contract import Contract
+from landweave.data import raster
+from landweave.errors import ConfigError, DataError, GridError
+from landweave.grid import Grid
+from landweave.maps.dates import days_in_names, days_of, means
+from landweave.maps.engine import map_scene
+from landweave.maps.sources import open_sources
+from landweave.maps.strips import lay_out
+from landweave.run.evaluate import reopen
+from landweave.run.experiment import recipe
+from landweave.run.finish import finish
+from landweave.run.material import gather
+from landweave.run.predict import Run, open_run
+from landweave.sample import Image, day_of
+from tests.data.flair_layout import Layout, days, values
+
+DAYS = ("2021-03-04", "2021-05-03", "2021-06-12")
+TOLD = [day_of(d) for d in DAYS]
+
+
+def dated(size: int = 16) -> Contract:
+    found = contract(size)
+    return Contract({"s2-l2a": replace(found.streams["s2-l2a"], series=True)})
+
+
+def opened(image: object, told: str = "", mine: Contract | None = None, **bands: str):
+    options = {"bands": bands, "offset": {}, "dates": {"s2-l2a": told} if told else {}}
+    (source,) = open_sources(mine or dated(), {"s2-l2a": str(image)}, **options).sources
+    return source
+
+
+# ---- which dates there are
+
+
+@pytest.mark.parametrize("text", ["2021-03-04,2021-05-03,2021-06-12", "20210304; 20210503 ;2021-06-12", "FILE"])
+def test_dates_are_told_by_words_or_a_file(text: str, tmp_path: Path) -> None:
+    if text == "FILE":
+        (tmp_path / "dates.txt").write_text("\n".join(DAYS) + "\n")
+        text = str(tmp_path / "dates.txt")
+    assert days_of(text, "s2-l2a") == TOLD
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("march", "`march` is not a date"),
+        ("2021-02-30", "there is no day 2021-02-30"),
+        ("20210304,2021-03-04", "twice"),
+    ],
+)
+def test_what_is_no_date_is_said(text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        days_of(text, "s2-l2a")
+
+
+def test_names_tell_one_date_each() -> None:
+    names = ["T31UDQ_20210304T105021_all.tif", "S2_2021-05-03.tif", "20210612"]
+    assert days_in_names([Path(n) for n in names], "s2-l2a") == TOLD
+    for name in ("S2.tif", "S2_20210304_20210401.tif", "patch_1234567890.tif"):
+        with pytest.raises(DataError, match="--dates s2-l2a="):
+            days_in_names([Path(name)], "s2-l2a")
+
+
+# ---- the same series in every form
+
+
+@pytest.fixture
+def forms(tmp_path: Path) -> dict[str, tuple[str, str]]:
+    """One series: a file a date, a folder of them, folders of a file a band, a stack whose dates are not in order."""
+    where = grid(40, 36)
+    bands = {d: {"B04": field_of(40, 36, seed=i), "B08": field_of(40, 36, seed=i + 9)} for i, d in enumerate(DAYS)}
+    for d in DAYS:
+        write(tmp_path / "files" / f"S2_{d}.tif", bands[d], where, nodata=0)
+        for band, data in bands[d].items():
+            write(tmp_path / "folders" / d.replace("-", "") / f"x_{band}.tif", {"": data}, where, nodata=0)
+    mixed = [DAYS[i] for i in (2, 0, 1)]
+    stack = np.stack([bands[d][b] for d in mixed for b in ("B04", "B08")])
+    raster.write(tmp_path / "stack.tif", stack, where, nodata=0)
+    names = [str(tmp_path / "files" / f"S2_{d}.tif") for d in mixed]
+    return {
+        "joined": (";".join(names), ""),
+        "folder": (str(tmp_path / "files"), ""),
+        "folders": (str(tmp_path / "folders"), ""),
+        "told": (";".join(names), ",".join(mixed)),
+        "stack": (str(tmp_path / "stack.tif"), ",".join(mixed)),
+    }
+
+
+def test_every_form_of_a_series_gives_the_same_images_and_map(
+    forms: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    seen, maps = [], []
+    for image, told in forms.values():
+        run = Fake(dated(), keep=True)
+        options = {
+            "dates": {"s2-l2a": told} if told else {},
+            "bands": {"s2-l2a": "B04,B08"} if "stack" in image else {},
+        }
+        made = map_scene(run, {"s2-l2a": image}, tmp_path / "m.tif", overwrite=True, **options)
+        assert "s2-l2a: 3 dates, 2021-03-04 to 2021-06-12" in made.notes
+        seen.append(run.batches[0].images["s2-l2a"])
+        with rasterio.open(made.path) as out:
+            maps.append(out.read())
+            assert out.tags()["dates"] == '{"s2-l2a": ["2021-03-04", "2021-05-03", "2021-06-12"]}'
+    first = seen[0]
+    assert first.days.unique(dim=0).tolist() == [TOLD]
+    for t in range(3):
+        np.testing.assert_array_equal(first.data[0, t, 0], field_of(40, 36, seed=t)[:16, :16])
+        np.testing.assert_array_equal(first.data[0, t, 1], field_of(40, 36, seed=t + 9)[:16, :16])
+    for image, one in zip(seen[1:], maps[1:], strict=True):
+        assert torch.equal(image.data, first.data)
+        assert torch.equal(image.days, first.days)
+        assert torch.equal(image.seen, first.seen)
+        np.testing.assert_array_equal(one, maps[0])
+
+
+def test_a_date_without_a_pixel_is_not_seen(tmp_path: Path) -> None:
+    where = grid(16, 16)
+    for d in DAYS:
+        data = np.zeros((16, 16), np.uint16) if d == DAYS[1] else field_of(16, 16)
+        write(tmp_path / f"{d}.tif", {"B04": data, "B08": data}, where, nodata=0)
+    run = Fake(dated(), keep=True)
+    map_scene(run, {"s2-l2a": tmp_path}, tmp_path / "m.tif")
+    image = run.batches[0].images["s2-l2a"]
+    assert image.dates_seen.tolist() == [[True, False, True]]
+    assert image.bands_seen.tolist() == [[True, True]]
+
+
+def test_what_does_not_make_a_series_is_refused(forms: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+    joined, (stack, told) = forms["joined"][0], forms["stack"]
+    with pytest.raises(DataError, match="2 dates for 3 files"):
+        opened(joined, "2021-03-04,2021-05-03")
+    with pytest.raises(DataError, match="6 bands are not 4 dates"):
+        opened(stack, f"{told},2021-07-01")
+    with pytest.raises(DataError, match="2 bands a date, but --bands names 3"):
+        opened(stack, told, **{"s2-l2a": "B02,B04,B08"})
+    with pytest.raises(DataError, match="its name tells no date"):
+        opened(stack)
+    with pytest.raises(ConfigError, match="reads one image of s2-l2a, not a series"):
+        opened(joined, told, contract())
+    other = write(tmp_path / "20210901.tif", {"B04": field_of(40, 36)}, grid(40, 36))
+    with pytest.raises(Exception, match="no band B08"):
+        opened(f"{joined};{other}")
+    beside = {"B04": field_of(40, 36), "B08": field_of(40, 36)}
+    other = write(tmp_path / "20211001.tif", beside, grid(40, 36, x=500_010.0))
+    with pytest.raises(GridError, match="another grid"):
+        opened(f"{joined};{other}")
+
+
+# ---- means
+
+
+@pytest.mark.parametrize("stream", ["s2-l2a", "s1-grd-sigma0"])
+def test_means_of_months_against_plain_loops(stream: str) -> None:
+    random = np.random.default_rng(0)
+    told = ["2021-03-04", "2021-03-20", "2021-07-01"]
+    data = random.uniform(-20, -5, (2, 3, 2, 4, 4)).astype(np.float32)
+    seen = random.random((2, 3, 1, 4, 4)) < 0.7
+    parts = [
+        Image.of(stream, ("B04", "B08") if stream == "s2-l2a" else ("VV", "VH"), d, days=map(day_of, told),
+                 pixels_seen=s, scale=2.0, offset=1.0)
+        for d, s in zip(data, seen, strict=True)
+    ]  # fmt: skip
+    fields = ("data", "scale", "offset", "days", "dates_seen", "bands_seen", "pixels_seen")
+    image = replace(parts[0], **{f: torch.stack([getattr(p, f) for p in parts]) for f in fields})
+    found = means(image, stream, "monthly")
+    assert found.data.shape == (2, 12, 2, 4, 4)
+    assert found.days[0].tolist() == [day_of(date(2021, m, 15)) for m in range(1, 13)]
+    assert found.dates_seen[0].tolist() == [m in (3, 7) for m in range(1, 13)]
+    physical = data * 2 + 1
+    for b in range(2):
+        for m, dates in ((2, (0, 1)), (6, (2,))):
+            for i in range(4):
+                for j in range(4):
+                    kept = [t for t in dates if seen[b, t, 0, i, j]]
+                    assert bool(found.pixels_seen[b, m, 0, i, j]) == bool(kept)
+                    for c in range(2 if kept else 0):
+                        own = [float(physical[b, t, c, i, j]) for t in kept]
+                        if stream != "s2-l2a":
+                            own = [10 ** (v / 10) for v in own]
+                        mean = sum(own) / len(own)
+                        mean = mean if stream == "s2-l2a" else 10 * np.log10(max(mean, 1e-6))
+                        assert float(found.data[b, m, c, i, j]) == pytest.approx(mean, rel=1e-5)
+
+
+# ---- pixels that nest in fifths
+
+
+def test_five_coarse_pixels_may_be_eight_fine_ones(tmp_path: Path) -> None:
+    fine = write(tmp_path / "B04.tif", {"": field_of(64, 64)}, grid(64, 64, metres=6.4))
+    write(tmp_path / "B8A.tif", {"": field_of(40, 40)}, grid(40, 40, metres=10.24))
+    layout = lay_out(
+        open_sources(contract(bands=("B04", "B8A"), metres=6.4), {"s2-l2a": tmp_path}, bands={}, offset={}).sources
+    )
+    assert layout.grid == raster.header(fine).grid
+    assert layout.step == 8
+    write(tmp_path / "B8A.tif", {"": field_of(40, 40)}, grid(40, 40, metres=10.1))
+    with pytest.raises(GridError, match="do not nest") as told:
+        lay_out(
+            open_sources(contract(bands=("B04", "B8A"), metres=6.4), {"s2-l2a": tmp_path}, bands={}, offset={}).sources
+        )
+    assert "-tr 12.8 12.8" in str(told.value)
+
+
+# ---- FLAIR-HUB: the map of four patches is what the run says of each
+
+NAMES = tuple(f"D006-2020_UU-S2-11_{r}-{c}" for r in (1, 2) for c in (1, 2))
+PARTS = {"aerial": "AERIAL_RGBI", "s2-l2a": "SENTINEL2_TS", "s1-grd-sigma0-asc-linear": "SENTINEL1-ASC_TS"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    layout, random = Layout(tmp_path_factory.mktemp("flair")).write(), np.random.default_rng(0)
+    for name in NAMES:
+        for part in PARTS.values():
+            usual = values(name, part)
+            layout.put(name, part, (usual * random.uniform(0.3, 1.7, usual.shape) + 1e-3).astype(usual.dtype))
+    return layout
+
+
+def mosaic(layout: Layout, part: str, folder: Path) -> Path:
+    tiles = [raster.read(layout.path(name, part)) for name in NAMES]
+    rows = [np.concatenate([t.data for t in tiles[i : i + 2]], 2) for i in (0, 2)]
+    data, first = np.concatenate(rows, 1), tiles[0].grid
+    return raster.write(folder / f"{part}.tif", data, Grid(first.crs, first.transform, data.shape[1:]))
+
+
+def made_run(layout: Layout, folder: Path, *words: str) -> Run:
+    streams = "data.streams=['aerial:N+R+G', s2-l2a, s1-grd-sigma0-asc-linear]"
+    fixed = (f"data.path={layout.root}", "data.coarsen=1", "method.encoder.name=test_resnet", streams)
+    experiment = recipe("flair/lc-f", [*fixed, *words], scale="smoke")
+    folder.mkdir()
+    material = gather(experiment, folder)
+    torch.manual_seed(0)
+    model = experiment.method.build(material.contract, material.kind)
+    for layer in model.modules():  # answers of random weights that differ from place to place
+        if isinstance(layer, torch.nn.Conv2d) and layer.out_channels == len(material.kind.legend):
+            layer.weight.data.mul_(50)
+    finish(experiment, material, model, folder)
+    return open_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("average", "context"), [("none", 1), ("monthly", 1), ("none", 3), ("none", 2), ("semi-monthly", 2)]
+)
+def test_a_map_is_what_the_run_says_of_each_place(archive: Layout, tmp_path: Path, average: str, context: int) -> None:
+    run = made_run(archive, tmp_path / "run", f"data.average={average}", f"data.context={context}")
+    told = {s: ",".join(days(p, "2020")) for s, p in PARTS.items() if s != "aerial"}
+    images = {s: mosaic(archive, p, tmp_path) for s, p in PARTS.items()}
+    made = map_scene(run, images, tmp_path / "map.tif", dates=told, overlap=0, probabilities=True)
+    with rasterio.open(made.path) as out, rasterio.open(made.probabilities) as shares:
+        found, parts = out.read(1), shares.read()
+    scene = reopen(run, "train")
+    at = {p.name: i for i, p in enumerate(scene.dataset.places)}
+    codes = np.array([c.value for c in run.legend.classes])
+    assert len(np.unique(found)) > 1
+    for i, name in enumerate(NAMES):
+        (batch,) = scene.batches([at[name]], batch_size=1)
+        wanted = run.predict(batch)[0].numpy()
+        rows, cols = slice(16 * (i // 2), 16 * (i // 2) + 16), slice(16 * (i % 2), 16 * (i % 2) + 16)
+        np.testing.assert_allclose(parts[:, rows, cols] / 255, wanted, atol=1.01 / 255)
+        top, second = np.sort(wanted, 0)[-1], np.sort(wanted, 0)[-2]
+        clear = top - second > 1e-4
+        np.testing.assert_array_equal(found[rows, cols][clear], codes[wanted.argmax(0)][clear])
