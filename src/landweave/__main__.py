@@ -81,7 +81,7 @@ def main() -> None:
         print(f"landweave: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("\nlandweave: stopped; pack, train and reproduce go on with the same command", file=sys.stderr)
+        print("\nlandweave: stopped; pack, train, map and reproduce go on with the same command", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

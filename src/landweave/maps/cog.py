@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from landweave.data.raster import header
 from landweave.errors import DataError
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
+from landweave.maps.kept import Kept
 from landweave.maps.qml import Row
 from landweave.maps.windows import BLOCK
 
@@ -44,7 +45,8 @@ def rgb(color: str) -> tuple[int, int, int]:
 class Writer:
     """A raster written lane by lane from the top, in whole blocks, to a hidden file that `finish` turns into a COG.
 
-    As a context manager it leaves nothing behind when the work inside fails or is interrupted.
+    As a context manager it leaves nothing behind when the work inside fails or is interrupted, but for the rows that
+    were finished where it has a `mark`: one of the same mark begins with them (`restore`).
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Writer:
     bands: int = 1
     nodata: float | None = None
     dtype: str = "uint8"
+    mark: str = ""
     target: Any = field(default=None, init=False)
     buffer: NDArray[Any] = field(init=False)
     column: int = field(default=0, init=False)
@@ -60,6 +63,10 @@ class Writer:
 
     def __post_init__(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _kept(self) -> Kept | None:
+        return Kept(self.path.with_name(f".{self.path.name}.rows"), self.mark) if self.mark else None
 
     @property
     def _raw(self) -> Path:
@@ -73,6 +80,8 @@ class Writer:
         import rasterio
         from rasterio.transform import Affine
 
+        if self._kept:
+            self._kept.open()
         self.target = rasterio.open(
             self._raw, "w", driver="GTiff", dtype=self.dtype, count=self.bands,
             height=self.grid.shape[0], width=self.grid.shape[1], nodata=self.nodata,
@@ -88,11 +97,29 @@ class Writer:
         self.target.close()
         for path in (self._raw, self._part, self._part.with_name(self._part.name + ".aux.xml")):
             path.unlink(missing_ok=True)
+        if self._kept and (kind is None or self._kept.empty):
+            self._kept.clear()
 
     def lane(self, first: int, last: int) -> None:
         """Begin at the top of the columns `first` ... `last - 1`."""
         self.column, self.row, self.held = first, 0, 0
         self.buffer = np.empty((self.bands, BLOCK, last - first), self.dtype)
+
+    def rows_there(self) -> int:
+        """How many rows of the lane an earlier start has finished."""
+        return sum(block.shape[1] for block in self._blocks())
+
+    def restore(self, rows: int) -> Iterator[NDArray[Any]]:
+        """Take over the first rows of the lane from an earlier start, in the blocks in which they were written."""
+        for block in self._blocks():
+            if self.row + block.shape[1] > rows:
+                return
+            self._write(block)
+            yield block
+
+    def _blocks(self) -> Iterator[NDArray[Any]]:
+        if self._kept:
+            yield from self._kept.blocks(self.column, self.bands, self.buffer.shape[2])
 
     def add(self, rows: NDArray[Any]) -> None:
         """Append rows (bands x rows x columns of the lane)."""
@@ -105,11 +132,17 @@ class Writer:
                 self._flush()
 
     def _flush(self) -> None:
+        block = self.buffer[:, : self.held]
+        if self._kept:
+            self._kept.add(self.column, self.row, block)
+        self._write(block)
+        self.held = 0
+
+    def _write(self, block: NDArray[Any]) -> None:
         from rasterio.windows import Window
 
-        window = Window(self.column, self.row, self.buffer.shape[2], self.held)
-        self.target.write(self.buffer[:, : self.held], window=window)
-        self.row, self.held = self.row + self.held, 0
+        self.target.write(block, window=Window(self.column, self.row, block.shape[2], block.shape[1]))
+        self.row += block.shape[1]
 
     def finish(
         self,

@@ -6,6 +6,7 @@ held as a window is high, and a lane is as wide as the memory allows, so that no
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -130,7 +131,8 @@ def map_scene(
         stride: pixels of the finest raster between windows.
         probabilities: write a second COG, `<out>_prob.tif`: one uint8 band a class, scale 1/255, 0 in all bands where
             nothing is seen.
-        overwrite: replace a file that stands at `out`; a map that was not finished leaves none there.
+        overwrite: replace a file that stands at `out`; a map that was not finished leaves none there. What it had done
+            is kept in a hidden folder beside, and the same call of the same run on the same files goes on from there.
         memory: bytes of working memory of the engine.
         progress: called with the windows done and their number.
 
@@ -161,7 +163,11 @@ def map_scene(
             how = "date by date (as means: --average monthly)" if period == "none" else f"as {period} means"
             sources = replace(sources, notes=(*sources.notes, f"the model sees the series {how}"))
         job = Job(run, layout, *axes, batch_size, memory, progress, probabilities, None if period == "none" else period)
-        second = _write(run, job, path, _tags(run, job, sources))
+        tags = _tags(run, job, sources)
+        second = _write(run, job, path, tags, _mark(run, job, tags))
+    if job.restored:
+        went_on = f"went on after {job.restored / job.total:.0%} that an earlier start had done"
+        sources = replace(sources, notes=(*sources.notes, went_on))
     return _result(run, job, path, second, sources, time.monotonic() - began)
 
 
@@ -201,13 +207,29 @@ def _unit(crs: str) -> str:
     return "m" if unit in ("metre", "meter") else unit
 
 
-def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str]) -> Path | None:
+def _mark(run: Predictor, job: Job, tags: Mapping[str, str]) -> str:
+    """Everything that decides a map, in short, by which rows of a killed one are known again; empty without a folder.
+
+    Files count by name, size and time: weights of the same bytes in another folder begin anew.
+    """
+    folder = getattr(run, "folder", None)
+    files = [] if folder is None else [Path(folder) / "model.safetensors", Path(folder) / "config.json"]
+    if not files or not all(f.is_file() for f in files):
+        return ""
+    files += [Path(p.path) for s in job.layout.placed for p in s.source.parts]
+    states = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    sources = [repr(s) for s in job.layout.placed]
+    parts = [states, sources, dict(tags), repr((job.rows, job.cols, job.grid, job.shares, job.memory, job.batch_size))]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str], mark: str) -> Path | None:
     """Do the work and write the map, its styles, and the probabilities if wanted."""
     classes = [(v, c.name, c.color) for v, c in zip(job.values.tolist(), run.legend.classes, strict=True)]
     second = _second(path) if job.shares else None
     with ExitStack() as stack:
-        writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN))
-        more = stack.enter_context(Writer(second, job.grid, len(run.legend))) if second else None
+        writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN, mark=mark))
+        more = stack.enter_context(Writer(second, job.grid, len(run.legend), mark=mark)) if second else None
         job.work(writer, more)
         if more:
             more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE")

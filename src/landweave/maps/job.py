@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -75,6 +76,8 @@ class Job:
     predicted: int = 0
     done: int = 0
     total: int = 0
+    restored: int = 0
+    """Windows that an earlier start had done."""
 
     def __post_init__(self) -> None:
         self.values = map_values(self.run.legend)
@@ -120,9 +123,17 @@ class Job:
         for cut, starts in zip(cuts, spans, strict=True):
             for w in writers:
                 w.lane(*cut)
+            have = min(w.rows_there() for w in writers)
+            for w in writers:
+                for block in w.restore(have):
+                    if w is writer:
+                        self.counts += np.bincount(block.ravel(), minlength=256)[lookup]
+            self._skip(have, len(starts))
+            if have == self.grid.shape[0]:
+                continue
             last = starts[-1] + self.cols.size
             strips = [Strip(p, starts[0], last, reach) for p, reach in zip(self.layout.placed, self.reach, strict=True)]
-            lane = self._blended(strips, starts, cut) if self.blends else self._single(strips, starts)
+            lane = self._blended(strips, starts, cut, have) if self.blends else self._single(strips, starts, have)
             for classes, shares in lane:
                 self.counts += np.bincount(classes.ravel(), minlength=len(self.counts))
                 writer.add(lookup[classes][None])
@@ -140,13 +151,27 @@ class Job:
         blending = 4 * K * (height + 2 * self.rows.stride * self.shares) + BLOCK * (1 + K * self.shares)
         return lanes(self.layout.grid.shape[1], reading + blending, self.memory)
 
-    def _blended(self, strips: list[Strip], starts: Sequence[int], cut: tuple[int, int]) -> Iterator[Rows]:
-        """Rows of a lane, from windows that overlap."""
+    def _first(self, have: int) -> int:
+        """The first row of windows that reaches below the rows that are there already."""
+        if not self.blends:
+            return have
+        return next((i for i, s in enumerate(self.rows.starts) if s + self.rows.size > have), len(self.rows.starts))
+
+    def _skip(self, have: int, columns: int) -> None:
+        """Count the windows of an earlier start as done."""
+        skipped = self._first(have) * columns if have else 0
+        self.done += skipped
+        self.restored += skipped
+
+    def _blended(self, strips: list[Strip], starts: Sequence[int], cut: tuple[int, int], have: int) -> Iterator[Rows]:
+        """Rows of a lane below the first `have`, from windows that overlap."""
+        first = self._first(have)
         blender = Blender(len(self.values), self.rows, self.cols, *cut)
-        for start, finished in self.rows.rows_done():
+        blender.top = self.rows.starts[first]
+        for start, finished in islice(self.rows.rows_done(), first, None):
             for col, found in self._row(strips, start, starts):
                 blender.add(col, found)
-            for top, sums in blender.leave(finished):
+            for top, sums in _below(have, blender.leave(finished)):
                 seen = np.logical_or.reduce([s.seen_on_reference(top, sums.shape[1], *cut) for s in strips])
                 classes = np.where(seen, largest(sums), np.uint8(len(self.values)))
                 shares = None
@@ -155,9 +180,9 @@ class Job:
                     shares = np.where(seen, np.rint(weighted), 0).astype(np.uint8)
                 yield classes, shares
 
-    def _single(self, strips: list[Strip], starts: Sequence[int]) -> Iterator[Rows]:
-        """Rows of a lane, one pixel a window."""
-        for start in self.rows.starts:
+    def _single(self, strips: list[Strip], starts: Sequence[int], have: int) -> Iterator[Rows]:
+        """Rows of a lane below the first `have`, one pixel a window."""
+        for start in self.rows.starts[have:]:
             found = np.full((len(self.values), len(starts)), np.nan, np.float32)
             for col, row in self._row(strips, start, starts):
                 found[:, starts.index(col)] = row.numpy()
@@ -199,6 +224,14 @@ class Job:
         if self.blends and tuple(found.shape[-2:]) != self.size:
             return interpolate(found, self.size, mode="bilinear", align_corners=False)
         return found
+
+
+def _below(have: int, pieces: Iterator[tuple[int, NDArray[np.float32]]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Rows from `have` on: those above are there already, and lack windows here."""
+    for top, sums in pieces:
+        cut = max(0, have - top)
+        if cut < sums.shape[1]:
+            yield top + cut, sums[:, cut:]
 
 
 def mine_of(contract: Contract, stream: str) -> StreamContract:
