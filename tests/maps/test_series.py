@@ -150,6 +150,9 @@ def test_what_does_not_make_a_series_is_refused(forms: dict[str, tuple[str, str]
         opened(stack, told, **{"s2-l2a": "B02,B04,B08"})
     with pytest.raises(DataError, match="its name tells no date"):
         opened(stack)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no raster in it"):
+        opened(tmp_path / "empty")
     with pytest.raises(ConfigError, match="reads one image of s2-l2a, not a series"):
         opened(joined, told, contract())
     other = write(tmp_path / "20210901.tif", {"B04": field_of(40, 36)}, grid(40, 36))

@@ -11,7 +11,8 @@ from landweave.contract import Contract, StreamContract
 from landweave.data import raster
 from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError
 from landweave.maps.engine import map_scene
-from landweave.maps.sources import in_name, open_sources
+from landweave.maps.given import in_name
+from landweave.maps.sources import open_sources
 from landweave.sensors import sensor
 
 

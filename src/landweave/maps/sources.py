@@ -6,8 +6,7 @@ Headers only are read here. Whatever does not fit is refused at this edge, with 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import cos, radians
@@ -18,13 +17,13 @@ import numpy as np
 from landweave.contract import Contract, StreamContract
 from landweave.data import raster, table_images
 from landweave.data.check_values import refuse_numbers
-from landweave.data.raster import Header, header, lonlat
-from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError, listed
+from landweave.data.raster import lonlat
+from landweave.errors import ConfigError, ContractError, GridError, listed
 from landweave.grid import Grid, Window
-from landweave.maps.dates import days_in_names, days_of, told_days
+from landweave.maps.dates import told_days
+from landweave.maps.given import Date, File, files_of, series_of
 from landweave.sensors import Sensor, sensor
 
-RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg")
 METRES_A_DEGREE = 111_320.0
 LOOK = 256
 """Side in pixels of what is looked at before anything heavy is loaded."""
@@ -78,23 +77,6 @@ class Sources:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _File:
-    """Some bands of one date; those of a stack of dates begin at channel `first` of the file."""
-
-    head: Header
-    bands: tuple[str, ...]
-    first: int = 0
-
-
-@dataclass(frozen=True)
-class _Date:
-    """The files of one date; `day` is None where it is not known."""
-
-    files: tuple[_File, ...]
-    day: int | None = None
-
-
 def open_sources(
     contract: Contract,
     images: Mapping[str, str | os.PathLike[str]],
@@ -146,10 +128,10 @@ def open_sources(
                 fix="leave it out",
             )
         if dates is None or not mine.series:
-            files, skipped = _files(sensor(stream), os.fspath(path), names)
-            series = [_Date(tuple(files))]
+            files, skipped = files_of(sensor(stream), os.fspath(path), names)
+            series = [Date(tuple(files))]
         else:
-            series, skipped = _series(sensor(stream), os.fspath(path), names, told)
+            series, skipped = series_of(sensor(stream), os.fspath(path), names, told)
             notes.append(f"{stream}: {told_days([d.day for d in series if d.day is not None])}")
         if skipped:
             notes.append(f"not used in {path}: {listed(skipped, 6)}")
@@ -171,136 +153,7 @@ def _contract_of(contract: Contract, stream: str) -> StreamContract:
     raise ContractError("the model has no sensors", where=stream)
 
 
-def _files(row: Sensor, text: str, names: str) -> tuple[list[_File], list[str]]:
-    """Every file with the names of its bands; and the names of files in a folder that were left alone."""
-    asked = row.select(n.strip() for n in names.split(",")) if names else ()
-    if os.path.isdir(text):
-        return _folder(row, Path(text), asked)
-    heads = [header(part.strip()) for part in text.split(";") if part.strip()]
-    if not heads:
-        raise MissingDataError("an empty path", where=f"--image {row.name}=")
-    if asked:
-        count = sum(h.count for h in heads)
-        if count != len(asked):
-            raise DataError(
-                f"{count} bands, but --bands names {len(asked)}",
-                where=heads[0].path,
-                fix=f"name them all in file order: --bands {row.name}=...",
-            )
-        at = [sum(h.count for h in heads[:i]) for i in range(len(heads))]
-        return [_File(h, asked[i : i + h.count]) for h, i in zip(heads, at, strict=True)], []
-    if len(heads) == 1:
-        return [_File(heads[0], band_names(row, heads[0]))], []
-    return _once(row, [_File(h, _single(row, h)) for h in heads]), []
-
-
-def _series(row: Sensor, text: str, names: str, told: str) -> tuple[list[_Date], list[str]]:
-    """The dates of a series in their order, and the names of files that were left alone."""
-    days = days_of(told, row.name) if told else []
-    paths = [Path(part.strip()) for part in text.split(";") if part.strip()]
-    if len(days) == 1:
-        files, skipped = _files(row, text, names)
-        return [_Date(tuple(files), days[0])], skipped
-    if len(paths) == 1 and paths[0].is_dir():
-        paths = sorted(p for p in paths[0].iterdir() if p.is_dir() or p.suffix.lower() in RASTERS)
-    if len(paths) == 1 and days:
-        return _in_order(_stack(row, header(paths[0]), names, days)), []
-    days = days or days_in_names(paths, row.name)
-    if len(days) != len(paths):
-        raise DataError(
-            f"{len(days)} dates for {len(paths)} files of {row.name}",
-            where=f"--dates {row.name}",
-            fix="give one a file, in their order",
-        )
-    found = [_files(row, str(path), names) for path in paths]
-    dates = [_Date(tuple(files), day) for (files, _), day in zip(found, days, strict=True)]
-    return _in_order(dates), sorted({name for _, skipped in found for name in skipped})
-
-
-def _stack(row: Sensor, head: Header, names: str, days: Sequence[int]) -> list[_Date]:
-    """The dates of a file that holds all of them, all bands of the first before those of the next."""
-    each, rest = divmod(head.count, len(days))
-    if rest or not each:
-        raise DataError(
-            f"{head.count} bands are not {len(days)} dates of equally many",
-            where=head.path,
-            fix=f"correct --dates {row.name}=..., or give one file a date",
-        )
-    asked = row.select(n.strip() for n in names.split(",")) if names else row.of_count(each, where=head.path)
-    if len(asked) != each:
-        raise DataError(
-            f"{each} bands a date, but --bands names {len(asked)}", where=head.path, fix="name those of one date"
-        )
-    return [_Date((_File(head, asked, t * each),), day) for t, day in enumerate(days)]
-
-
-def _in_order(dates: list[_Date]) -> list[_Date]:
-    return sorted(dates, key=lambda d: d.day or 0)
-
-
-def _folder(row: Sensor, folder: Path, asked: Sequence[str]) -> tuple[list[_File], list[str]]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in RASTERS)
-    named = {p: in_name(row, p.name) for p in paths}
-    found = [_File(header(p), (b,)) for p, b in named.items() if b and (not asked or b in asked)]
-    if not found:
-        raise DataError(
-            f"no raster named after a band of {row.name} among {len(paths)} files",
-            where=folder,
-            fix=f"name the files after their bands ({listed(row.band_names)}), or give them joined by `;` with --bands",
-        )
-    for file in found:
-        if file.head.count != 1:
-            raise DataError(f"{file.head.count} bands in a file named after one", where=file.head.path)
-    return _once(row, found), [p.name for p, b in named.items() if not b]
-
-
-def _single(row: Sensor, head: Header) -> tuple[str, ...]:
-    if head.count == 1 and (band := in_name(row, Path(head.path).name)):
-        return (band,)
-    return band_names(row, head)
-
-
-def _once(row: Sensor, files: list[_File]) -> list[_File]:
-    seen: dict[str, str] = {}
-    for file in files:
-        for band in file.bands:
-            if band in seen:
-                raise DataError(
-                    f"band {band} of {row.name} is in two files, the other is {Path(seen[band]).name}",
-                    where=file.head.path,
-                    fix="give the files to use, joined by `;`",
-                )
-            seen[band] = file.head.path
-    return files
-
-
-def in_name(row: Sensor, name: str) -> str:
-    """The band that a file name says: `T48QUE_20200223_B8A_20m.jp2` is B8A, `B2.tif` is B02.
-
-    Empty where it says none, or two.
-    """
-    words = re.split(r"[_\-. ]", Path(name).stem)
-    official = {b.name.casefold(): b.name for b in row.bands}
-    found = {official[w.casefold()] for w in words if w.casefold() in official}
-    found = found or {b.name for b in row.bands if words[-1].casefold() in b.spellings()}
-    return found.pop() if len(found) == 1 else ""
-
-
-def band_names(row: Sensor, head: Header) -> tuple[str, ...]:
-    """Band names of a file: its descriptions where each is a band of the sensor, else the sensor's order by count.
-
-    Raises:
-        DataError: no order, or more than one, has that count.
-    """
-    spellings = {s for b in row.bands for s in b.spellings()}
-    if head.named_bands and all(d.casefold() in spellings for d in head.named_bands):
-        found = tuple(row.band(d).name for d in head.named_bands)
-        if len(set(found)) == len(found):
-            return found
-    return row.of_count(head.count, where=head.path)
-
-
-def _sources(row: Sensor, dates: list[_Date], mine: StreamContract, raw: float) -> list[Source]:
+def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -> list[Source]:
     """Group the wanted bands of a sensor by grid; all dates must have the form of the first."""
     for date in dates:
         have = [b for f in date.files for b in f.bands]
@@ -310,7 +163,7 @@ def _sources(row: Sensor, dates: list[_Date], mine: StreamContract, raw: float) 
                 where=date.files[0].head.path,
                 fix=f"the model reads {','.join(mine.bands)}; if the file has other names, give --bands {row.name}=...",
             )
-    grids: list[tuple[Grid, list[_File]]] = []
+    grids: list[tuple[Grid, list[File]]] = []
     for file in _wanted(dates[0], mine):
         for grid, group in grids:
             if grid.aligned(file.head.grid):
@@ -324,12 +177,12 @@ def _sources(row: Sensor, dates: list[_Date], mine: StreamContract, raw: float) 
     return [_source(row, group, dates, grid, mine, raw, many) for grid, group in grids]
 
 
-def _wanted(date: _Date, mine: StreamContract) -> list[_File]:
+def _wanted(date: Date, mine: StreamContract) -> list[File]:
     return [f for f in date.files if any(b in mine.bands for b in f.bands)]
 
 
 def _source(
-    row: Sensor, first: list[_File], dates: list[_Date], grid: Grid, mine: StreamContract, raw: float, many: bool
+    row: Sensor, first: list[File], dates: list[Date], grid: Grid, mine: StreamContract, raw: float, many: bool
 ) -> Source:
     """The bands of `first`, which are those of one grid at the first date, at all dates."""
     bands = tuple(b for f in first for b in f.bands if b in mine.bands)
