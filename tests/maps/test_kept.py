@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio.shutil
 from map_fakes import Fake, contract, optical
 
+from landweave.errors import ConfigError
+from landweave.maps.cog import Writer
 from landweave.maps.engine import MapResult, map_scene
 from landweave.maps.kept import Kept
 
@@ -73,9 +76,7 @@ def test_a_killed_map_goes_on_and_ends_as_if_nothing_had_happened(folder: Path, 
     assert calls[-1][0] == calls[-1][1]
 
 
-def test_a_map_of_scene_classes_goes_on_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cog", "windows"):
-        monkeypatch.setattr(f"landweave.maps.{module}.BLOCK", 16)
+def test_a_map_of_scene_classes_goes_on_too(folder: Path) -> None:
     whole = made(folder, "whole", kind="class")
     with pytest.raises(KeyboardInterrupt):
         made(folder, "out", kind="class", progress=_stop(0.95))
@@ -93,19 +94,32 @@ def _stop(share: float):  # type: ignore[no-untyped-def]
     return stop
 
 
-@pytest.mark.parametrize("what", ["overlap", "weights", "image"])
+@pytest.mark.parametrize("what", ["overlap", "weights", "image", "below a VRT"])
 def test_another_map_begins_anew(folder: Path, what: str) -> None:
+    if what == "below a VRT":
+        (folder / "a.tif").rename(folder / "inner.tif")
+        rasterio.shutil.copy(folder / "inner.tif", folder / "middle.vrt", driver="VRT")
+        rasterio.shutil.copy(folder / "middle.vrt", folder / "a.tif", driver="VRT")
     with pytest.raises(KeyboardInterrupt):
         made(folder, "out", progress=_stop(0.6))
     assert [p.name for p in (folder / "out").iterdir() if p.is_dir()] != []
     if what == "weights":
         (folder / "run" / "model.safetensors").write_text("others")
+    if what == "below a VRT":
+        optical(folder / "inner.tif", 1300, 1100, seed=1)
     if what == "image":
         optical(folder / "a.tif", 1300, 1100, seed=1)
     options = {"overlap": 0.25} if what == "overlap" else {}
     again, whole = made(folder, "out", **options), made(folder, "whole", **options)
     assert again.windows == whole.windows
+    assert any("were thrown away" in n for n in again.notes)
     assert files(folder / "out") == files(folder / "whole")
+
+
+def test_smaller_batches_go_on(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        made(folder, "out", progress=_stop(0.6))
+    assert any(n.startswith("went on after") for n in made(folder, "out", batch_size=3).notes)
 
 
 def test_damaged_rows_are_made_again(folder: Path) -> None:
@@ -114,7 +128,9 @@ def test_damaged_rows_are_made_again(folder: Path) -> None:
         made(folder, "out", progress=_stop(0.95))
     rows = folder / "out" / ".map.tif.rows"
     (rows / "512-0.npz").write_bytes((rows / "512-0.npz").read_bytes()[:-40])
-    (rows / "0-512.npz").write_bytes(b"")
+    content = bytearray((rows / "0-512.npz").read_bytes())
+    content[60:100] = bytes(40)
+    (rows / "0-512.npz").write_bytes(content)
     made(folder, "out")
     assert files(folder / "out") == files(folder / "whole")
     assert whole.windows
@@ -124,6 +140,45 @@ def test_nothing_is_left_of_a_map_that_has_no_finished_row(folder: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         made(folder, "out", progress=_stop(0.0))
     assert list((folder / "out").iterdir()) == []
+
+
+def test_one_process_makes_a_map(folder: Path) -> None:
+    refused: list[ConfigError] = []
+
+    def second(done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(ConfigError, match="another process is making this map") as error:
+                made(folder, "out", overlap=0.25)
+            refused.append(error.value)
+
+    first = made(folder, "out", progress=second)
+    assert refused
+    assert files(folder / "out") == files(made(folder, "whole").path.parent)
+    assert first.windows
+
+
+def test_what_a_killed_map_left_of_probabilities_goes_with_the_next(folder: Path) -> None:
+    assert killed(folder, 0.6) == -signal.SIGKILL
+    made(folder, "out", probabilities=False)
+    assert {p.name for p in (folder / "out").iterdir()} == {"map.tif", "map.qml", "map.tif.aux.xml"}
+
+
+def test_stopped_between_two_files_it_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies take minutes of a large map; nothing stands under a final name before both are whole."""
+    real, calls = Writer.finish, []
+
+    def finish(self: Writer, **words: object) -> Path:
+        calls.append(self.path.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Writer, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        made(folder, "out")
+    assert not [p for p in (folder / "out").iterdir() if p.suffix == ".tif" and not p.name.startswith(".")]
+    monkeypatch.setattr(Writer, "finish", real)
+    assert made(folder, "out").windows == 0
 
 
 def test_rows_have_no_gap(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from map_fakes import Fake, contract, field_of, grid, write
 
 from landweave.contract import Contract
 from landweave.data import raster
-from landweave.errors import ConfigError, DataError, GridError
+from landweave.errors import ConfigError, DataError, GridError, MissingDataError
 from landweave.grid import Grid
-from landweave.maps.dates import days_in_names, days_of, means
+from landweave.maps.dates import day_in_name, days_of, means
 from landweave.maps.engine import map_scene
 from landweave.maps.sources import open_sources
 from landweave.maps.strips import lay_out
@@ -68,11 +68,16 @@ def test_what_is_no_date_is_said(text: str, said: str) -> None:
 
 
 def test_names_tell_one_date_each() -> None:
-    names = ["T31UDQ_20210304T105021_all.tif", "S2_2021-05-03.tif", "20210612"]
-    assert days_in_names([Path(n) for n in names], "s2-l2a") == TOLD
+    names = ["T31UDQ_20210304T105021_all.tif", "S2_2021-05-03_x20210503.tif", "20210612"]
+    assert [day_in_name(Path(n), "s2-l2a") for n in names] == TOLD
     for name in ("S2.tif", "S2_20210304_20210401.tif", "patch_1234567890.tif"):
         with pytest.raises(DataError, match="--dates s2-l2a="):
-            days_in_names([Path(name)], "s2-l2a")
+            day_in_name(Path(name), "s2-l2a")
+
+
+def test_many_dates_fit_on_a_line() -> None:
+    many = [f"{y}-{m:02}-01" for y in range(2015, 2022) for m in range(1, 13)]
+    assert days_of(",".join(many), "s2-l2a") == [day_of(d) for d in many]
 
 
 # ---- the same series in every form
@@ -150,6 +155,10 @@ def test_what_does_not_make_a_series_is_refused(forms: dict[str, tuple[str, str]
         opened(stack, told, **{"s2-l2a": "B02,B04,B08"})
     with pytest.raises(DataError, match="its name tells no date"):
         opened(stack)
+    with pytest.raises(MissingDataError, match="an empty path"):
+        opened(";")
+    with pytest.raises(DataError, match="--dates says 2021-05-03 of it, its name 2021-03-04"):
+        opened(joined, "2021-06-12,2021-05-03,2021-03-04")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no raster in it"):
         opened(tmp_path / "empty")
@@ -162,6 +171,25 @@ def test_what_does_not_make_a_series_is_refused(forms: dict[str, tuple[str, str]
     other = write(tmp_path / "20211001.tif", beside, grid(40, 36, x=500_010.0))
     with pytest.raises(GridError, match="another grid"):
         opened(f"{joined};{other}")
+
+
+def test_files_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    told = [f"2021-{m:02}-01" for m in range(1, 13)]
+    for i in range(12):
+        write(tmp_path / "s" / f"t{i + 1}.tif", {"B04": field_of(8, 8), "B08": field_of(8, 8)}, grid(8, 8))
+    (tmp_path / "s" / ".hidden").mkdir()
+    source = opened(tmp_path / "s", ",".join(told))
+    assert [Path(p.path).name for p in source.parts] == [f"t{i + 1}.tif" for i in range(12)]
+
+
+def test_a_file_a_band_and_date_in_one_folder(tmp_path: Path) -> None:
+    for d in DAYS:
+        for band in ("B08", "B04"):
+            write(tmp_path / "s" / f"T32_{d.replace('-', '')}T103021_{band}.tif", {"": field_of(8, 8)}, grid(8, 8))
+    source = opened(tmp_path / "s")
+    assert list(source.days) == TOLD
+    assert sorted(source.bands) == ["B04", "B08"]
+    assert len(source.parts) == 6
 
 
 # ---- means
@@ -258,10 +286,20 @@ def made_run(layout: Layout, folder: Path, *words: str) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("average", "context"), [("none", 1), ("monthly", 1), ("none", 3), ("none", 2), ("semi-monthly", 2)]
+    ("average", "context", "empty"),
+    [
+        ("none", 1, "unseen"),
+        ("monthly", 1, "unseen"),
+        ("none", 3, "unseen"),
+        ("monthly", 2, "previous"),
+        ("semi-monthly", 2, "unseen"),
+    ],
 )
-def test_a_map_is_what_the_run_says_of_each_place(archive: Layout, tmp_path: Path, average: str, context: int) -> None:
-    run = made_run(archive, tmp_path / "run", f"data.average={average}", f"data.context={context}")
+def test_a_map_is_what_the_run_says_of_each_place(
+    archive: Layout, tmp_path: Path, average: str, context: int, empty: str
+) -> None:
+    words = (f"data.average={average}", f"data.context={context}", f"data.empty_periods={empty}")
+    run = made_run(archive, tmp_path / "run", *words)
     told = {s: ",".join(days(p, "2020")) for s, p in PARTS.items() if s != "aerial"}
     images = {s: mosaic(archive, p, tmp_path) for s, p in PARTS.items()}
     made = map_scene(run, images, tmp_path / "map.tif", dates=told, overlap=0, probabilities=True)

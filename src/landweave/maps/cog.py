@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landweave.data.raster import header
-from landweave.errors import DataError
+from landweave.errors import ConfigError, DataError
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.maps.kept import Kept
@@ -55,6 +55,11 @@ class Writer:
     nodata: float | None = None
     dtype: str = "uint8"
     mark: str = ""
+    rows: int = BLOCK
+    """Rows that are written, and kept, at a time."""
+    discarded: bool = field(default=False, init=False)
+    """Whether rows of another map were thrown away."""
+    lock: Any = field(default=None, init=False)
     target: Any = field(default=None, init=False)
     buffer: NDArray[Any] = field(init=False)
     column: int = field(default=0, init=False)
@@ -73,6 +78,10 @@ class Writer:
         return self.path.with_name(f".{self.path.name}.raw.part")
 
     @property
+    def _locked(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    @property
     def _part(self) -> Path:
         return self.path.with_name(f".{self.path.name}.part")
 
@@ -80,8 +89,9 @@ class Writer:
         import rasterio
         from rasterio.transform import Affine
 
+        self._lock()
         if self._kept:
-            self._kept.open()
+            self.discarded = self._kept.open()
         self.target = rasterio.open(
             self._raw, "w", driver="GTiff", dtype=self.dtype, count=self.bands,
             height=self.grid.shape[0], width=self.grid.shape[1], nodata=self.nodata,
@@ -91,19 +101,37 @@ class Writer:
         )  # fmt: skip
         return self
 
+    def _lock(self) -> None:
+        """One process at a time makes a map; the lock goes with the process, however it ends.
+
+        Raises:
+            ConfigError: another one is at it.
+        """
+        import fcntl
+
+        self.lock = self._locked.open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock.close()
+            raise ConfigError(
+                "another process is making this map", where=self.path, fix="wait for it, or choose another --out"
+            ) from None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.target.close()
-        for path in (self._raw, self._part, self._part.with_name(self._part.name + ".aux.xml")):
-            path.unlink(missing_ok=True)
         if self._kept and (kind is None or self._kept.empty):
             self._kept.clear()
+        for path in (self._raw, self._locked, self._part, self._part.with_name(self._part.name + ".aux.xml")):
+            path.unlink(missing_ok=True)
+        self.lock.close()
 
     def lane(self, first: int, last: int) -> None:
         """Begin at the top of the columns `first` ... `last - 1`."""
         self.column, self.row, self.held = first, 0, 0
-        self.buffer = np.empty((self.bands, BLOCK, last - first), self.dtype)
+        self.buffer = np.empty((self.bands, self.rows, last - first), self.dtype)
 
     def rows_there(self) -> int:
         """How many rows of the lane an earlier start has finished."""
@@ -125,10 +153,10 @@ class Writer:
         """Append rows (bands x rows x columns of the lane)."""
         at, count = 0, rows.shape[1]
         while at < count:
-            take = min(BLOCK - self.held, count - at)
+            take = min(self.rows - self.held, count - at)
             self.buffer[:, self.held : self.held + take] = rows[:, at : at + take]
             self.held, at = self.held + take, at + take
-            if self.held == BLOCK or self.row + self.held == self.grid.shape[0]:
+            if self.held == self.rows or self.row + self.held == self.grid.shape[0]:
                 self._flush()
 
     def _flush(self) -> None:
@@ -152,8 +180,9 @@ class Writer:
         classes: Sequence[Row] = (),
         scale: float | None = None,
         overviews: str = "NEAREST",
+        named: bool = True,
     ) -> Path:
-        """Describe the bands, write the COG, and give it its final name.
+        """Describe the bands, write the COG, and give it its final name, unless `named` is False: `name` does then.
 
         `classes` gives the first band a colour table and the tag CLASS_NAMES; `scale` is that of every band.
         """
@@ -174,8 +203,18 @@ class Writer:
             self._raw, self._part, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=str(BLOCK),
             OVERVIEW_RESAMPLING=overviews, BIGTIFF="IF_SAFER",
         )  # fmt: skip
+        return self.name() if named else self._part
+
+    def name(self) -> Path:
+        """Give the COG its final name."""
         os.replace(self._part, self.path)
         return self.path
+
+    def forget(self) -> None:
+        """Remove what a killed start has left of a file that is not wanted now."""
+        for path in (self._raw, self._part, self._locked):
+            path.unlink(missing_ok=True)
+        Kept(self.path.with_name(f".{self.path.name}.rows"), "").clear()
 
 
 @dataclass(frozen=True)

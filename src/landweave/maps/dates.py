@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ def days_of(text: str, stream: str) -> list[int]:
         DataError: what stands there is no date, or one stands there twice.
     """
     where = f"--dates {stream}"
-    if text and Path(text).is_file():
+    if os.path.isfile(text):  # False for a text that is too long for a path
         where, text = text, Path(text).read_text(encoding="utf-8", errors="replace")
     found = []
     for word in re.split(r"[\s,;]+", text.strip()):
@@ -39,29 +40,51 @@ def days_of(text: str, stream: str) -> list[int]:
     return _once(found, where)
 
 
-def days_in_names(paths: Sequence[Path], stream: str) -> list[int]:
-    """The day that the name of each file or folder tells: `S2_20210503.tif`, `2021-05-03/`.
+def day_in_name(path: Path, stream: str) -> int:
+    """The day that the name of a file or folder tells: `S2_20210503.tif`, `2021-05-03/`.
 
     Raises:
-        DataError: a name tells none or two, or two tell the same.
+        DataError: it tells none or two.
     """
-    found = []
-    for path in paths:
-        told = {m.group() for m in DATE.finditer(path.name)}
-        if len(told) != 1:
-            what = listed(sorted(told)) if told else "no date"
+    told = _in_name(path)
+    if len(told) != 1:
+        what = listed([iso(d) for d in sorted(told)]) if told else "no date"
+        raise DataError(
+            f"its name tells {what}, and the model reads {stream} as a series",
+            where=path,
+            fix=f"give the dates in the order of the files: --dates {stream}=2021-05-03,2021-06-12,...",
+        )
+    return told.pop()
+
+
+def require_names(paths: Sequence[Path], days: Sequence[int], stream: str) -> None:
+    """Refuse dates that the names of their files gainsay.
+
+    Raises:
+        DataError: naming the first.
+    """
+    for path, day in zip(paths, days, strict=True):
+        own = _in_name(path)
+        if len(own) == 1 and own != {day}:
             raise DataError(
-                f"its name tells {what}, and the model reads {stream} as a series",
+                f"--dates says {iso(day)} of it, its name {iso(own.pop())}",
                 where=path,
-                fix=f"give the dates in the order of the files: --dates {stream}=2021-05-03,2021-06-12,...",
+                fix=f"leave --dates {stream} out, or give the dates in the order of the files",
             )
-        found.append(_day(told.pop(), str(path)))
-    return _once(found, f"--image {stream}")
+
+
+def _in_name(path: Path) -> set[int]:
+    return {_day(m.group(), str(path)) for m in DATE.finditer(path.name)}
+
+
+def iso(day: int) -> str:
+    """A day as it is written."""
+    return str(EPOCH + timedelta(days=day))
 
 
 def told_days(days: Sequence[int]) -> str:
     """How many dates there are, and from when to when."""
-    first, last = (EPOCH + timedelta(days=d) for d in (min(days), max(days)))
+    first, last = iso(min(days)), iso(max(days))
     return f"{len(days)} dates, {first} to {last}" if len(days) > 1 else f"one date, {first}"
 
 
@@ -78,8 +101,11 @@ def _once(days: list[int], where: str) -> list[int]:
     return days
 
 
-def means(image: Image, stream: str, period: Period) -> Image:
-    """A batch of series as means by month or half month, in the sensor's unit; radar in dB is averaged as power."""
+def means(image: Image, stream: str, period: Period, *, official: bool = False) -> Image:
+    """A batch of series as means by month or half month, in the sensor's unit; radar in dB is averaged as power.
+
+    `official` is what `landweave.data.series.averaged` says of it.
+    """
     import torch
 
     from landweave.data.series import averaged
@@ -89,7 +115,7 @@ def means(image: Image, stream: str, period: Period) -> Image:
     values = image.physical()
     values = power(values) if in_db else values
     parts = [
-        averaged(v.numpy(), s.numpy(), d.tolist(), period)
+        averaged(v.numpy(), s.numpy(), d.tolist(), period, official=official)
         for v, s, d in zip(values, image.pixels_seen & image.dates_seen[..., None, None, None], image.days, strict=True)
     ]
     data = torch.from_numpy(np.stack([p.values for p in parts]).astype(np.float32))
@@ -101,6 +127,6 @@ def means(image: Image, stream: str, period: Period) -> Image:
         scale=torch.ones(B, P, C),
         offset=torch.zeros(B, P, C),
         days=torch.tensor([p.days for p in parts], dtype=torch.int32),
-        dates_seen=seen.flatten(2).any(2),
+        dates_seen=torch.from_numpy(np.stack([p.dates_seen for p in parts])) & seen.flatten(2).any(2),
         pixels_seen=seen,
     )

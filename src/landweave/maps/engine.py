@@ -28,9 +28,9 @@ from landweave.legends import UNKNOWN
 from landweave.maps import qml
 from landweave.maps.cog import CACHE_MIB, Writer
 from landweave.maps.job import Job, Predictor, Progress, mine_of
-from landweave.maps.sources import Sources, look, open_sources
+from landweave.maps.sources import Sources, look, open_sources, read_by
 from landweave.maps.strips import Layout, lay_out
-from landweave.maps.windows import Axis, axis
+from landweave.maps.windows import BLOCK, Axis, axis
 from landweave.sample import EPOCH
 
 __all__ = ["MEMORY", "MapResult", "Predictor", "map_scene"]
@@ -38,6 +38,8 @@ __all__ = ["MEMORY", "MapResult", "Predictor", "map_scene"]
 Path_ = str | os.PathLike[str]
 MEMORY = 512 * 2**20
 """Bytes of working memory of the engine, beside the model's own."""
+SCENE_ROWS = 16
+"""Rows kept at a time of a map with a pixel a window: those of a whole tile of Sentinel-2 are no block."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,26 @@ def map_scene(
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
         period = average or getattr(run, "average", "none")
+        if average and not any(s.days for s in sources.sources):
+            raise ConfigError("no image is a series", where="--average", fix="leave it out")
+        if not any(s.days for s in sources.sources):
+            period = "none"
         if any(s.dates > 1 for s in sources.sources):
             how = "date by date (as means: --average monthly)" if period == "none" else f"as {period} means"
             sources = replace(sources, notes=(*sources.notes, f"the model sees the series {how}"))
-        job = Job(run, layout, *axes, batch_size, memory, progress, probabilities, None if period == "none" else period)
+        job = Job(
+            run, layout, *axes, batch_size, memory, progress, probabilities, None if period == "none" else period,
+            getattr(run, "empty_periods", "") == "previous",
+        )  # fmt: skip
+        if job.needed > 2 * memory:
+            less = "less with fewer dates, or with files in smaller blocks"
+            need = f"needs about {job.needed / 2**30:.1f} GiB of memory ({less})"
+            sources = replace(sources, notes=(*sources.notes, need))
         tags = _tags(run, job, sources)
         second = _write(run, job, path, tags, _mark(run, job, tags))
+    if job.discarded:
+        lost = "finished rows of a map with other settings, images or weights stood there, and were thrown away"
+        sources = replace(sources, notes=(*sources.notes, lost))
     if job.restored:
         went_on = f"went on after {job.restored / job.total:.0%} that an earlier start had done"
         sources = replace(sources, notes=(*sources.notes, went_on))
@@ -214,12 +230,13 @@ def _mark(run: Predictor, job: Job, tags: Mapping[str, str]) -> str:
     """
     folder = getattr(run, "folder", None)
     files = [] if folder is None else [Path(folder) / "model.safetensors", Path(folder) / "config.json"]
-    if not files or not all(f.is_file() for f in files):
+    files += [f for p in {p.path for s in job.layout.placed for p in s.source.parts} for f in read_by(p)]
+    if folder is None or not all(f.is_file() for f in files):
         return ""
-    files += [Path(p.path) for s in job.layout.placed for p in s.source.parts]
-    states = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    states = sorted((str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     sources = [repr(s) for s in job.layout.placed]
-    parts = [states, sources, dict(tags), repr((job.rows, job.cols, job.grid, job.shares, job.memory, job.batch_size))]
+    how = (job.rows, job.cols, job.grid, job.shares, job.lanes(), job.official, str(getattr(run, "device", "")))
+    parts = [states, sources, dict(tags), repr(how)]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -228,12 +245,20 @@ def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str], mark: 
     classes = [(v, c.name, c.color) for v, c in zip(job.values.tolist(), run.legend.classes, strict=True)]
     second = _second(path) if job.shares else None
     with ExitStack() as stack:
-        writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN, mark=mark))
-        more = stack.enter_context(Writer(second, job.grid, len(run.legend), mark=mark)) if second else None
-        job.work(writer, more)
-        if more:
-            more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE")
-        writer.finish(descriptions=[run.task], tags=tags, classes=classes)
+        rows = BLOCK if job.blends else SCENE_ROWS
+        writer = stack.enter_context(Writer(path, job.grid, nodata=UNKNOWN, mark=mark, rows=rows))
+        more = Writer(_second(path), job.grid, len(run.legend), mark=mark, rows=rows)
+        if second:
+            stack.enter_context(more)
+        else:
+            more.forget()
+        job.work(writer, more if second else None)
+        if second:
+            more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE", named=False)
+        writer.finish(descriptions=[run.task], tags=tags, classes=classes, named=False)
+        if second:  # both are whole now: a kill leaves neither, or both
+            more.name()
+        writer.name()
     write_text(path.with_suffix(".qml"), qml.qml(classes))
     write_text(path.with_name(f"{path.name}.aux.xml"), qml.aux(classes))
     return second

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from landweave.data.raster import Header, header
 from landweave.errors import DataError, MissingDataError, listed
-from landweave.maps.dates import days_in_names, days_of
+from landweave.maps.dates import day_in_name, days_of, require_names
 from landweave.sensors import Sensor
 
 RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg")
@@ -60,26 +60,41 @@ def series_of(row: Sensor, text: str, names: str, told: str) -> tuple[list[Date]
     """The dates of a series in their order, and the names of files that were left alone."""
     days = days_of(told, row.name) if told else []
     paths = [Path(part.strip()) for part in text.split(";") if part.strip()]
+    if not paths:
+        raise MissingDataError("an empty path", where=f"--image {row.name}=")
     if len(days) == 1:
         files, skipped = files_of(row, text, names)
         return [Date(tuple(files), days[0])], skipped
     if len(paths) == 1 and paths[0].is_dir():
         folder = paths[0]
-        paths = sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix.lower() in RASTERS)
+        shown = [p for p in folder.iterdir() if not p.name.startswith(".")]
+        paths = sorted((p for p in shown if p.is_dir() or p.suffix.lower() in RASTERS), key=_by_number)
         if not paths:
             raise DataError("no raster in it", where=folder, fix="give the folder that has one a date")
     if len(paths) == 1 and days:
         return _in_order(_stack(row, header(paths[0]), names, days)), []
-    days = days or days_in_names(paths, row.name)
+    if not days:
+        of_day: dict[int, list[str]] = {}
+        for path in paths:
+            of_day.setdefault(day_in_name(path, row.name), []).append(str(path))
+        found = [files_of(row, ";".join(of_day[day]), names) for day in sorted(of_day)]
+        dates = [Date(tuple(files), day) for (files, _), day in zip(found, sorted(of_day), strict=True)]
+        return dates, sorted({name for _, skipped in found for name in skipped})
     if len(days) != len(paths):
         raise DataError(
             f"{len(days)} dates for {len(paths)} files of {row.name}",
             where=f"--dates {row.name}",
             fix="give one a file, in their order",
         )
+    require_names(paths, days, row.name)
     found = [files_of(row, str(path), names) for path in paths]
     dates = [Date(tuple(files), day) for (files, _), day in zip(found, days, strict=True)]
     return _in_order(dates), sorted({name for _, skipped in found for name in skipped})
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """`t2.tif` before `t10.tif`."""
+    return [(int(w), "") if w.isdecimal() else (-1, w) for w in re.split(r"(\d+)", path.name) if w]
 
 
 def _stack(row: Sensor, head: Header, names: str, days: Sequence[int]) -> list[Date]:

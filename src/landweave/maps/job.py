@@ -69,6 +69,8 @@ class Job:
     """Whether probabilities are wanted too."""
     period: Period | None = None
     """Series are given to the model as their means by month or half month."""
+    official: bool = False
+    """Months without a date are filled as FLAIR-HUB's code does."""
     values: NDArray[np.uint8] = field(init=False)
     counts: NDArray[np.int64] = field(init=False)
     """Pixels of each class index, and last those without a class."""
@@ -78,6 +80,8 @@ class Job:
     total: int = 0
     restored: int = 0
     """Windows that an earlier start had done."""
+    discarded: bool = False
+    """Whether rows of another map were thrown away."""
 
     def __post_init__(self) -> None:
         self.values = map_values(self.run.legend)
@@ -95,11 +99,14 @@ class Job:
         return self.rows.size, self.cols.size
 
     @cached_property
-    def reach(self) -> list[int]:
-        """How many reference pixels each source is read beyond the borders of a window, on the lattice."""
-        rows = [mine_of(self.run.contract, p.source.stream) for p in self.layout.placed]
-        step = self.layout.step
-        return [max(0, round((row.context - 1) * self.rows.size / 2 / step)) * step for row in rows]
+    def reach(self) -> list[tuple[int, int]]:
+        """How many reference rows and columns each source is read beyond the borders of a window, on the lattice."""
+        step, found = self.layout.step, []
+        for placed in self.layout.placed:
+            beyond = mine_of(self.run.contract, placed.source.stream).context - 1
+            rows, cols = (max(0, round(beyond * size / 2 / step)) * step for size in self.size)
+            found.append((rows, cols))
+        return found
 
     @property
     def grid(self) -> Grid:
@@ -117,7 +124,8 @@ class Job:
         """Predict and write everything."""
         writers = [w for w in (writer, more) if w]
         lookup = np.append(self.values, np.uint8(UNKNOWN))
-        cuts = self._lanes()
+        self.discarded = any(w.discarded for w in writers)
+        cuts = self.lanes()
         spans = [self.cols.meeting(*cut) if self.blends else self.cols.starts[slice(*cut)] for cut in cuts]
         self.total = len(self.rows.starts) * sum(map(len, spans))
         for cut, starts in zip(cuts, spans, strict=True):
@@ -140,12 +148,21 @@ class Job:
                 if more and shares is not None:
                     more.add(shares)
 
-    def _lanes(self) -> list[tuple[int, int]]:
+    @property
+    def needed(self) -> int:
+        """Bytes of working memory of the widest lane, with what its windows read beyond it."""
+        (height, width), found = self.size, 0.0
+        lane = max(last - first for first, last in self.lanes()) * (1 if self.blends else self.cols.stride)
+        for placed, (rows, cols) in zip(self.layout.placed, self.reach, strict=True):
+            found += placed.bytes_per_column(height + self.layout.step + 2 * rows) * (lane + 2 * width + 2 * cols)
+        return int(found)
+
+    def lanes(self) -> list[tuple[int, int]]:
         """Lanes in columns of the map."""
         K, (height, _) = len(self.values), self.size
         held = height + self.layout.step
         placed = zip(self.layout.placed, self.reach, strict=True)
-        reading = sum(p.bytes_per_column(held + 2 * reach) for p, reach in placed)
+        reading = sum(p.bytes_per_column(held + 2 * reach) for p, (reach, _) in placed)
         if not self.blends:
             return lanes(len(self.cols.starts), reading * self.cols.stride, self.memory, align=1)
         blending = 4 * K * (height + 2 * self.rows.stride * self.shares) + BLOCK * (1 + K * self.shares)
@@ -153,8 +170,8 @@ class Job:
 
     def _first(self, have: int) -> int:
         """The first row of windows that reaches below the rows that are there already."""
-        if not self.blends:
-            return have
+        if not self.blends or have == self.grid.shape[0]:
+            return have if not self.blends else len(self.rows.starts)
         return next((i for i, s in enumerate(self.rows.starts) if s + self.rows.size > have), len(self.rows.starts))
 
     def _skip(self, have: int, columns: int) -> None:
@@ -217,7 +234,7 @@ class Job:
                 self.unchecked.discard(stream)
         if self.period:
             dated = [s.placed.source.stream for s in strips if s.placed.source.days]
-            images |= {s: means(images[s], s, self.period) for s in dated}
+            images |= {s: means(images[s], s, self.period, official=self.official) for s in dated}
         names = tuple(f"window {r}, {c}" for r, c in at)
         found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
         self.predicted += len(at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landweave.errors import DataError
 from landweave.files import write_bytes, write_text
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a file that is not whole may raise; `NotImplementedError` is a `RuntimeError`."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,20 @@ class Kept:
     folder: Path
     mark: str
 
-    def open(self) -> None:
-        """Keep the rows of an earlier start of the same map, and no others."""
-        note = self.folder / "mark"
+    def open(self) -> bool:
+        """Keep the rows of an earlier start of the same map, and no others; gives whether others were thrown away.
+
+        Raises:
+            DataError: they cannot be removed.
+        """
+        note, others = self.folder / "mark", False
         if not note.is_file() or note.read_text(encoding="utf-8") != self.mark:
+            others = not self.empty
             self.clear()
+            if not self.empty:
+                raise DataError("rows of another map cannot be removed", where=self.folder, fix="remove the folder")
             write_text(note, self.mark)
+        return others
 
     def add(self, column: int, row: int, block: NDArray[Any]) -> None:
         """Keep bands x rows x columns that begin at a row of the lane that begins at a column."""
@@ -46,7 +59,7 @@ class Kept:
             try:
                 with np.load(file) as packed:
                     block = packed["block"]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except DAMAGED:
                 return
             if block.ndim != 3 or (block.shape[0], block.shape[2]) != (bands, width) or not block.shape[1]:
                 return

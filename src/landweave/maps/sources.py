@@ -224,12 +224,27 @@ def look(source: Source) -> None:
     """
     part, (H, W) = source.parts[0], source.grid.shape
     side = Window(max(0, H // 2 - LOOK // 2), max(0, W // 2 - LOOK // 2), min(H, LOOK), min(W, LOOK))
-    at = part.at[: len(source.bands)]
+    at = part.at[: len(source.bands)]  # of a series the first date
     pixels, n = raster.read(part.path, bands=at, window=side), len(at)
     scale, offset = (np.asarray(v[:n], np.float32) for v in (source.scale, source.offset))
     refuse_numbers(
         source.stream, source.bands[:n], pixels.data, pixels.valid, scale=scale, offset=offset, where=part.path
     )
+
+
+def read_by(path: str) -> list[Path]:
+    """A raster and every file that it is read from: those of a VRT, and of VRTs inside it, and sidecars."""
+    import rasterio
+
+    todo, seen = [path], set[str]()
+    while todo:
+        one = todo.pop()
+        if one not in seen:
+            seen.add(one)
+            if one == path or one.lower().endswith(".vrt"):
+                with rasterio.open(one) as source:
+                    todo += source.files
+    return [Path(p) for p in sorted(seen)]
 
 
 def metres(grid: Grid) -> float:

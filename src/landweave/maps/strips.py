@@ -143,14 +143,14 @@ def _short(bounds: tuple[float, float, float, float]) -> str:
 class Strip:
     """Some rows of one source over the columns `first` ... `last - 1` of the reference grid, moving down.
 
-    Columns and rows that are asked for lie on the lattice of the layout. `reach` is how many reference pixels its
-    images look beyond each border of a window (`StreamContract.context`), a multiple of the ratio.
+    Columns and rows that are asked for lie on the lattice of the layout. `reach` is how many reference rows
+    and columns its images look beyond each border of a window (`StreamContract.context`), multiples of the ratio.
     """
 
     placed: Placed
     first: int
     last: int
-    reach: int = 0
+    reach: tuple[int, int] = (0, 0)
     data: NDArray[Any] = field(init=False)
     seen: NDArray[np.bool_] = field(init=False)
     left: int = field(init=False)
@@ -159,15 +159,15 @@ class Strip:
 
     def __post_init__(self) -> None:
         p = self.placed
-        self.left = p.cols(self.first - self.reach)
-        self.width = p.cols(self.last + self.reach) - self.left
+        self.left = p.cols(self.first - self.reach[1])
+        self.width = p.cols(self.last + self.reach[1]) - self.left
         self.data = np.zeros((len(p.source.scale), 0, self.width), p.source.dtype)
         self.seen = np.zeros((1, 0, self.width), bool)
 
     def advance(self, row: int, height: int) -> None:
         """Hold the reference rows from `row` on, at least `height`; rows above are let go, only new ones are read."""
         p = self.placed
-        start, stop = p.rows(row - self.reach), p.rows(row + height + self.reach)
+        start, stop = p.rows(row - self.reach[0]), p.rows(row + height + self.reach[0])
         if self.top is None:
             self.top = start
         drop = start - self.top
@@ -221,8 +221,8 @@ class Strip:
 
         source, B = self.placed.source, len(at)
         T, C = source.dates, len(source.bands)
-        corners = [(r - self.reach, c - self.reach) for r, c in at]
-        whole = (size[0] + 2 * self.reach, size[1] + 2 * self.reach)
+        corners = [(r - self.reach[0], c - self.reach[1]) for r, c in at]
+        whole = (size[0] + 2 * self.reach[0], size[1] + 2 * self.reach[1])
         cuts = [self.cut(r, c, *whole) for r, c in corners]
         data = torch.from_numpy(np.stack([d for d, _ in cuts]))
         masks = torch.from_numpy(np.stack([s for _, s in cuts]))

@@ -66,6 +66,11 @@ class Run:
         return str(getattr(self.settings.data, "average", "none"))
 
     @property
+    def empty_periods(self) -> str:
+        """What stood for periods without a date, if its data say so: `unseen`, or `previous`."""
+        return str(getattr(self.settings.data, "empty_periods", "unseen"))
+
+    @property
     def classifier(self) -> bool:
         """Whether it learned to classify; False for a pretraining, which has encoders to begin with and no more."""
         return bool(self.config.get("classifier", True))
@@ -172,6 +177,16 @@ class OneTask:
         return self.run.average
 
     @property
+    def empty_periods(self) -> str:
+        """That of the run."""
+        return self.run.empty_periods
+
+    @property
+    def device(self) -> str:
+        """That of the run."""
+        return self.run.device
+
+    @property
     def legend(self) -> Legend:
         """Of this task."""
         return self.run.tasks[self.task].legend
@@ -212,7 +227,7 @@ def fastest() -> str:
     """
     import torch
 
-    wanted = os.environ.get(DEVICE, "auto")
+    wanted = os.environ.get(DEVICE) or "auto"
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
