@@ -302,7 +302,7 @@ def test_a_reconstruction_is_refused(runs: tuple[Path, Path], monkeypatch: pytes
     other = open_run(runs[1])
     method = recipe("reconstruct").method
     wrong = replace(other, settings=other.settings.model_copy(update={"method": method}))
-    monkeypatch.setattr("landweave.run.matrix.open_run", lambda path: wrong)
+    monkeypatch.setattr("landweave.run.matrix.open_run", lambda path, **_: wrong)
     with pytest.raises(RunError, match="neither features nor answers"):
         matrix([runs[1]], SETS)
 
