@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05
 """Pixels by which grids may differ and still count as one (genuine products differ by 1e-9 m)."""
 
-_SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt")
+RASTERS = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt")
 Files = dict[str, Path]
 """The files of one date: by band name, or one file of all bands under an empty name."""
 
@@ -64,7 +64,7 @@ def band_files(folder: Path, row: Sensor) -> Files:
     """
     found: Files = {}
     for path in sorted(folder.iterdir()):
-        band = band_of_name(path, row) if path.suffix.lower() in _SUFFIXES else ""
+        band = band_of_name(path, row) if path.suffix.lower() in RASTERS else ""
         if band and band in found:
             raise DataError(f"two files of band {band}: {found[band].name} and {path.name}", where=folder)
         if band:

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from landweave.maps.sources import Sources, look, open_sources, read_by
 from landweave.maps.strips import Layout, lay_out
 from landweave.maps.windows import BLOCK, Axis, axis
 from landweave.sample import EPOCH
+
+if TYPE_CHECKING:
+    from landweave.data.series import Period
 
 __all__ = ["MEMORY", "MapResult", "Predictor", "map_scene"]
 
@@ -160,31 +164,36 @@ def map_scene(
             look(source)
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
-        period = average or getattr(run, "average", "none")
-        if average and not any(s.days for s in sources.sources):
-            raise ConfigError("no image is a series", where="--average", fix="leave it out")
-        if not any(s.days for s in sources.sources):
-            period = "none"
-        if any(s.dates > 1 for s in sources.sources):
-            how = "date by date (as means: --average monthly)" if period == "none" else f"as {period} means"
-            sources = replace(sources, notes=(*sources.notes, f"the model sees the series {how}"))
-        job = Job(
-            run, layout, *axes, batch_size, memory, progress, probabilities, None if period == "none" else period,
-            getattr(run, "empty_periods", "") == "previous",
-        )  # fmt: skip
+        period, official = _means(run, sources, average)
+        job = Job(run, layout, *axes, batch_size, memory, progress, probabilities, period, official)
         if job.needed > 2 * memory:
             less = "less with fewer dates, or with files in smaller blocks"
-            need = f"needs about {job.needed / 2**30:.1f} GiB of memory ({less})"
-            sources = replace(sources, notes=(*sources.notes, need))
+            warnings.warn(f"the map needs about {job.needed / 2**30:.1f} GiB of memory ({less})", stacklevel=2)
         tags = _tags(run, job, sources)
         second = _write(run, job, path, tags, _mark(run, job, tags))
-    if job.discarded:
-        lost = "finished rows of a map with other settings, images or weights stood there, and were thrown away"
-        sources = replace(sources, notes=(*sources.notes, lost))
-    if job.restored:
-        went_on = f"went on after {job.restored / job.total:.0%} that an earlier start had done"
-        sources = replace(sources, notes=(*sources.notes, went_on))
     return _result(run, job, path, second, sources, time.monotonic() - began)
+
+
+def _means(run: Predictor, sources: Sources, average: str | None) -> tuple[Period | None, bool]:
+    """By which period series are averaged, as asked or as in training; and whether as FLAIR-HUB's code does it."""
+    if not any(s.days for s in sources.sources):
+        if average:
+            raise ConfigError("no image is a series", where="--average", fix="leave it out")
+        return None, False
+    trained, official = getattr(run, "means", ("none", False))
+    period: Any = average or trained
+    return (None if period == "none" else period), official
+
+
+def _notes(job: Job) -> Iterator[str]:
+    """What to know of how the map was made."""
+    if any(p.source.dates > 1 for p in job.layout.placed):
+        how = f"as {job.period} means" if job.period else "date by date (as means: --average monthly)"
+        yield f"the model sees the series {how}"
+    if job.discarded:
+        yield "finished rows of a map with other settings, images or weights stood there, and were thrown away"
+    if job.restored:
+        yield f"went on after {job.restored / job.total:.0%} that an earlier start had done"
 
 
 def _second(path: Path) -> Path:
@@ -256,7 +265,7 @@ def _write(run: Predictor, job: Job, path: Path, tags: Mapping[str, str], mark: 
         if second:
             more.finish(descriptions=run.legend.names, tags=tags, scale=1 / 255, overviews="AVERAGE", named=False)
         writer.finish(descriptions=[run.task], tags=tags, classes=classes, named=False)
-        if second:  # both are whole now: a kill leaves neither, or both
+        if second:  # only now that both are whole, so that a kill hardly ever leaves one without the other
             more.name()
         writer.name()
     write_text(path.with_suffix(".qml"), qml.qml(classes))
@@ -275,7 +284,7 @@ def _result(run: Predictor, job: Job, path: Path, second: Path | None, sources: 
         unknown=int(job.counts[-1]) / total,
         pixel=_pixel(job),
         unseen=sources.unseen,
-        notes=sources.notes,
+        notes=(*sources.notes, *_notes(job)),
         windows=job.predicted,
         seconds=seconds,
     )

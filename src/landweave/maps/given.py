@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landweave.data.raster import Header, header
+from landweave.data.table_images import RASTERS
 from landweave.errors import DataError, MissingDataError, listed
 from landweave.maps.dates import day_in_name, days_of, require_names
 from landweave.sensors import Sensor
-
-RASTERS = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 
 class Predictor(Protocol):
-    """What a map needs of a run. One with `average` says how its series were read."""
+    """What a map needs of a run. One with `means` says how its series were read."""
 
     @property
     def contract(self) -> Contract:
@@ -170,8 +170,10 @@ class Job:
 
     def _first(self, have: int) -> int:
         """The first row of windows that reaches below the rows that are there already."""
-        if not self.blends or have == self.grid.shape[0]:
-            return have if not self.blends else len(self.rows.starts)
+        if not self.blends:
+            return have
+        if have == self.grid.shape[0]:
+            return len(self.rows.starts)
         return next((i for i, s in enumerate(self.rows.starts) if s + self.rows.size > have), len(self.rows.starts))
 
     def _skip(self, have: int, columns: int) -> None:

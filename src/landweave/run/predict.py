@@ -61,14 +61,11 @@ class Run:
         return plain
 
     @property
-    def average(self) -> str:
-        """How its data were read, if they say so: `none`, or means of the series, `monthly` or `semi-monthly`."""
-        return str(getattr(self.settings.data, "average", "none"))
-
-    @property
-    def empty_periods(self) -> str:
-        """What stood for periods without a date, if its data say so: `unseen`, or `previous`."""
-        return str(getattr(self.settings.data, "empty_periods", "unseen"))
+    def means(self) -> tuple[str, bool]:
+        """How its data were read, if they say so: as means of the series, `monthly` or `semi-monthly`, or `none`; and
+        whether periods without a date repeat the one before, as in FLAIR-HUB's code."""
+        data = self.settings.data
+        return getattr(data, "average", "none"), getattr(data, "empty_periods", "") == "previous"
 
     @property
     def classifier(self) -> bool:
@@ -172,14 +169,9 @@ class OneTask:
         return self.run.contract
 
     @property
-    def average(self) -> str:
-        """That of the run."""
-        return self.run.average
-
-    @property
-    def empty_periods(self) -> str:
-        """That of the run."""
-        return self.run.empty_periods
+    def means(self) -> tuple[str, bool]:
+        """Those of the run."""
+        return self.run.means
 
     @property
     def device(self) -> str:
