@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
 from landweave.cli import data, evaluate, faults, finding, maps, reproduce, train
-from landweave.errors import LandweaveError
+from landweave.errors import LandweaveError, LandweaveWarning
 
 app = typer.Typer(
     name="landweave",
@@ -71,8 +72,18 @@ def _with_json_target(words: Sequence[str]) -> list[str]:
     return out
 
 
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings of ours are told to a person; those of libraries keep their place in the code."""
+    if issubclass(category, LandweaveWarning):
+        return f"landweave: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+
+
 def main() -> None:
     """Run a command; a LandweaveError becomes its own text and exit code, never a traceback."""
+    warnings.formatwarning = _warning
     try:
         app(_with_json_target(sys.argv[1:]), prog_name="landweave")
     except LandweaveError as error:

@@ -27,6 +27,10 @@ class LandweaveError(Exception):
         return place + self.what + (f"\n  fix: {self.fix}" if self.fix else "")
 
 
+class LandweaveWarning(UserWarning):
+    """What a person should know of, and no reason to stop. The command line prints the text alone."""
+
+
 class ConfigError(LandweaveError, ValueError):
     """A key, a value or an option of a recipe or of the command line is wrong. Exit code 2, as for any usage error."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from landweave.__main__ import main
+from landweave.errors import LandweaveWarning
 from tests.cli.places import run
 from tests.data.flair_layout import NAMES, Layout, values
 
@@ -109,13 +110,22 @@ def test_a_patch_that_the_metadata_lack(own: Layout, command: Command) -> None:
 def test_a_place_without_a_sensor_and_one_under_clouds_are_no_errors(own: Layout, command: Command) -> None:
     own.path(NAMES[0], "SENTINEL2_TS").unlink()
     own.put(NAMES[1], "SENTINEL2_MSK-SC", np.full((12, 10, 10), 99, np.uint16))
-    with pytest.warns(UserWarning, match=f"{NAMES[1]}: snow or cloud on each of the 6 dates"):
+    with pytest.warns(LandweaveWarning, match=f"{NAMES[1]}: snow or cloud on each of the 6 dates"):
         code, out, err = command("check", "data.kind=flair-hub", f"data.path={own.root}")
     assert code == 0, err
     assert "aerial: 9 places, 4 bands" in out
     assert "s2-l2a: 8 places, 10 bands" in out
     assert "6 (7), 1 (1) date(s)" in out
     assert "0 error(s)" in out
+
+
+def test_a_warning_is_told_without_its_place_in_the_code(own: Layout) -> None:
+    own.put(NAMES[1], "SENTINEL2_MSK-SC", np.full((12, 10, 10), 99, np.uint16))
+    done = run("check", "data.kind=flair-hub", f"data.path={own.root}")
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "snow or cloud" in line]
+    assert [line.partition(": snow")[0] for line in told] == [f"landweave: {NAMES[1]}"]
+    assert ".py" not in done.stderr
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_loaded(own: Layout) -> None:

@@ -20,7 +20,7 @@ from landweave.data.layouts import meant
 from landweave.data.packed import PackedDataset
 from landweave.data.stats import contract_of
 from landweave.data.store import pack
-from landweave.errors import ConfigError, DataError, MissingDataError
+from landweave.errors import ConfigError, DataError, LandweaveWarning, MissingDataError
 from landweave.legends import COSIA_19, LEGENDS, UNKNOWN
 from landweave.sample import NO_DAY, collate, day_of
 from landweave.sensors import StreamChoice
@@ -243,7 +243,7 @@ def test_a_place_without_a_sensor_is_read_without_it(own: Layout) -> None:
 
 def test_a_place_without_any_chosen_sensor_is_not_used_and_counted(own: Layout) -> None:
     own.path(NAMES[1], "SPOT_RGBI").unlink()
-    with pytest.warns(UserWarning, match="1 places have none of the chosen sensors"):
+    with pytest.warns(LandweaveWarning, match="1 places have none of the chosen sensors"):
         dataset = FlairHub(path=str(own.root), streams=("spot",)).open()
     assert [p.name for p in dataset.places if not p.split] == [NAMES[1]]
     assert len(dataset) == len(NAMES)

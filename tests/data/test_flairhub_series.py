@@ -19,7 +19,7 @@ from landweave.data.dataset import Chosen
 from landweave.data.flairhub import Clouds, FlairHub
 from landweave.data.flairhub_read import observed_parents
 from landweave.data.stats import contract_of
-from landweave.errors import ConfigError, DataError, GridError
+from landweave.errors import ConfigError, DataError, GridError, LandweaveWarning
 from landweave.legends import PARENTS
 from landweave.sample import EPOCH, Image, collate, day_of
 from tests.data.flair_layout import DATES, NAMES, Layout, days, grid_of, values
@@ -144,12 +144,14 @@ def test_cloudy_dates_are_dropped_with_their_days(own: Layout) -> None:
 def test_a_series_is_never_left_without_a_date(own: Layout) -> None:
     """Weakness 8 of the spec: an empty series after filtering cannot happen, the clearest date is kept and told."""
     masked(own, cloudy=dict.fromkeys(range(6), 100) | {4: 80}, snowy=dict.fromkeys(range(6), 100) | {4: 70})
-    with pytest.warns(UserWarning, match=rf"{FIRST}: snow or cloud on each of the 6 dates of s2-l2a; the clearest is"):
+    with pytest.warns(
+        LandweaveWarning, match=rf"{FIRST}: snow or cloud on each of the 6 dates of s2-l2a; the clearest is"
+    ):
         image = read(own)["s2-l2a"]
     assert image.days.tolist() == [day_of(days(S2, "2020")[4])]
     np.testing.assert_array_equal(image.data.numpy(), stack()[[4]])
     for period, count in (("monthly", 12), ("semi-monthly", 24)):
-        with pytest.warns(UserWarning, match="the clearest is kept"):
+        with pytest.warns(LandweaveWarning, match="the clearest is kept"):
             means = read(own, average=period)["s2-l2a"]
         assert means.data.shape[0] == count
         assert means.dates_seen.sum() == 1
@@ -177,7 +179,7 @@ def test_a_mask_of_another_length(own: Layout) -> None:
 
 def test_a_place_without_a_mask_keeps_all_dates_and_this_is_told(own: Layout) -> None:
     own.path(FIRST, MASK).unlink()
-    with pytest.warns(UserWarning, match="1 places have Sentinel-2 and no SENTINEL2_MSK-SC"):
+    with pytest.warns(LandweaveWarning, match="1 places have Sentinel-2 and no SENTINEL2_MSK-SC"):
         assert len(read(own)["s2-l2a"].days) == 6
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -23,7 +23,7 @@ from landweave.data import load, order
 from landweave.data.dataset import Chosen, Place
 from landweave.data.load import Loader, batches, diversity, templates
 from landweave.data.store import Pack, pack
-from landweave.errors import ConfigError, DataError, MissingDataError
+from landweave.errors import ConfigError, DataError, LandweaveWarning, MissingDataError
 from landweave.sample import Batch, Image, Sample, collate
 from landweave.sensors import StreamChoice
 
@@ -158,7 +158,7 @@ def test_wrapped_places_with_a_cap() -> None:
     """The places that fill up the last rank's share stand twice in the order and come twice."""
     dataset = Grouped(["a"] * 9)
     order._warned.clear()
-    with pytest.warns(UserWarning, match="cannot be held"):
+    with pytest.warns(LandweaveWarning, match="cannot be held"):
         ranks = [
             plan(9, dataset=dataset, batch_size=5, shuffle_key=(0, 0), group_cap=1, rank=r, world=2).places
             for r in range(2)

@@ -17,7 +17,7 @@ from landweave.data.packed import PackedDataset
 from landweave.data.stats import contract_of
 from landweave.data.store import pack
 from landweave.data.treesatai import TreeSatAI
-from landweave.errors import ConfigError, DataError, LandweaveError, MissingDataError
+from landweave.errors import ConfigError, DataError, LandweaveError, LandweaveWarning, MissingDataError
 from landweave.grid import Grid
 from landweave.sample import day_of
 from landweave.transforms.cube import cubes
@@ -171,7 +171,7 @@ def test_clouds_leave_out_dates_but_never_all(made: Path) -> None:
     mask[:, :, :, :] = 100
     mask[2, 1, 0, 0] = 99
     write_series(made / "sentinel-ts/a_1_2019.h5", DAYS, mask=mask)
-    with pytest.warns(UserWarning, match="the clearest is kept"):
+    with pytest.warns(LandweaveWarning, match="the clearest is kept"):
         image = TreeSatAI(path=str(made)).open().read(0).images["s2-l2a"]
     assert image.days.tolist() == [day_of(DAYS[2])]
     assert image.pixels_seen.all()

@@ -25,7 +25,7 @@ from landweave.data.dataset import DataConfig, Dataset, Place, Split
 from landweave.data.flairhub_csv import WORDS, read_csvs
 from landweave.data.flairhub_dataset import FlairHubDataset, tasks_of
 from landweave.data.flairhub_index import METADATA, PARTS, Part, Patch, Patches, list_folders
-from landweave.errors import ConfigError, MissingDataError
+from landweave.errors import ConfigError, LandweaveWarning, MissingDataError
 
 LabelName = Literal["cosia", "lpis-1", "lpis-2", "lpis-3"]
 
@@ -125,7 +125,11 @@ class FlairHub(DataConfig):
         empty = ~np.any([patches.has(part) for part in wanted], axis=0) if wanted else np.ones(len(splits), bool)
         without = sum(bool(s) and e for s, e in zip(splits, empty.tolist(), strict=True))
         if wanted and without:
-            warnings.warn(f"{self.path}: {without} places have none of the chosen sensors: not used", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: {without} places have none of the chosen sensors: not used",
+                LandweaveWarning,
+                stacklevel=2,
+            )
         geometry = folder / mtd.GEOM_FILE if folder else None
         there = geometry is not None and geometry.is_file()
         centres = mtd.read_centres(geometry, patches.names) if geometry and there else [None] * len(splits)

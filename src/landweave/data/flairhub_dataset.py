@@ -17,7 +17,7 @@ from landweave.data.dataset import Dataset, Place, Task
 from landweave.data.flairhub_index import COSIA, LPIS, MASK, PARTS, S2, Part, Patch, Patches
 from landweave.data.flairhub_mtd import Dates
 from landweave.data.series import averaged, clear_dates, clearest_date
-from landweave.errors import DataError, MissingDataError
+from landweave.errors import DataError, LandweaveWarning, MissingDataError
 from landweave.legends import LEGENDS
 from landweave.sample import NO_DAY, Image, Label, Sample
 
@@ -86,6 +86,7 @@ class FlairHubDataset(Dataset):
             warnings.warn(
                 f"{without} places have Sentinel-2 and no {MASK}: none of their dates is left out as cloudy "
                 "(data.clouds=null filters none)",
+                LandweaveWarning,
                 stacklevel=2,
             )
 
@@ -171,6 +172,7 @@ class FlairHubDataset(Dataset):
         last = "; further places are not named" if len(self._cloudy) == NAMED else ""
         warnings.warn(
             f"{name}: snow or cloud on each of the {dates} dates of {PARTS[S2].stream}; the clearest is kept{last}",
+            LandweaveWarning,
             stacklevel=2,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, LandweaveWarning
 
 Positions = NDArray[np.int64]
 
@@ -183,5 +183,6 @@ def _warn(where: str, cap: int, excess: Mapping[str, Sequence[int]], count: int)
         f"{where}: no more than {cap} places of a group in a batch cannot be held in {count} batches: "
         f"group `{group}` has {len(left)} too many (and {len(excess) - 1} other groups); "
         "take smaller batches, or raise train.places_per_group",
+        LandweaveWarning,
         stacklevel=5,
     )

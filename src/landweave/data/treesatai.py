@@ -29,7 +29,7 @@ from landweave.data.dataset import DataConfig, Dataset, Place, Split, Task
 from landweave.data.flairhub import Clouds
 from landweave.data.series import clear_dates, clearest_date
 from landweave.data.treesatai_h5 import Series, opened, read, require
-from landweave.errors import DataError, MissingDataError, listed
+from landweave.errors import DataError, LandweaveWarning, MissingDataError, listed
 from landweave.legends import TREESATAI_15
 from landweave.sample import Image, Label, Sample, day_of
 from landweave.sensors import sensor
@@ -127,7 +127,7 @@ class TreeSatAIDataset(Dataset):
         if not keep.any():
             keep[clearest_date(one.mask, probability=clouds.probability)] = True
             what = f"snow or cloud on each of the {len(keep)} dates of s2-l2a; the clearest is kept"
-            warnings.warn(f"{path.name}: {what}", stacklevel=2)
+            warnings.warn(f"{path.name}: {what}", LandweaveWarning, stacklevel=2)
         clear = np.asarray((one.mask <= clouds.probability).all(1, keepdims=True))
         covered = ~clear.reshape(len(clear), -1).any(1)
         clear[covered] = True  # a date that is kept although all of it is covered stays whole

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from landweave.errors import ConfigError
+from landweave.errors import ConfigError, LandweaveWarning
 from landweave.files import write_text
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
@@ -168,7 +168,9 @@ def map_scene(
         job = Job(run, layout, *axes, batch_size, memory, progress, probabilities, period, official)
         if job.needed > 2 * memory:
             less = "less with fewer dates, or with files in smaller blocks"
-            warnings.warn(f"the map needs about {job.needed / 2**30:.1f} GiB of memory ({less})", stacklevel=2)
+            warnings.warn(
+                f"the map needs about {job.needed / 2**30:.1f} GiB of memory ({less})", LandweaveWarning, stacklevel=2
+            )
         tags = _tags(run, job, sources)
         second = _write(run, job, path, tags, _mark(run, job, tags))
     return _result(run, job, path, second, sources, time.monotonic() - began)
