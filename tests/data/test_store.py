@@ -21,7 +21,7 @@ import torch
 from fake import COVER, Fake
 
 from landweave.data import record
-from landweave.data.dataset import Chosen, Dataset, Place, Task
+from landweave.data.dataset import Averaged, Chosen, Dataset, Place, Task
 from landweave.data.packed import INDEX, key_of
 from landweave.data.raster import header, lonlat, read
 from landweave.data.record import Codec, decode, encode, facts_of
@@ -162,6 +162,9 @@ def test_files_labels_and_settings_change_the_fingerprint(tmp_path: Path) -> Non
             images = {k: replace(im, offset=im.offset + 1) for k, im in sample.images.items()}
             return replace(sample, images=images)
 
+    class Monthly(Fake):
+        averaged = Averaged("monthly")
+
     def mark(dataset: Dataset) -> str:
         out = tmp_path / "p"
         shutil.rmtree(out, ignore_errors=True)
@@ -171,7 +174,9 @@ def test_files_labels_and_settings_change_the_fingerprint(tmp_path: Path) -> Non
     marks.append(mark(Chosen(Fake(), [StreamChoice.parse("s2-l2a:B02")])))
     os.utime(file, ns=(1, 1))
     marks.append(mark(Filed()))
-    assert len(set(marks)) == 7
+    marks.append(mark(Monthly()))
+    assert Pack(path=str(tmp_path / "p")).open().averaged == Averaged("monthly")
+    assert len(set(marks)) == 8
     assert mark(Fake()) == marks[0]
 
 

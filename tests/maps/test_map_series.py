@@ -14,6 +14,7 @@ from map_fakes import Fake, contract, field_of, grid, write
 
 from landweave.contract import Contract
 from landweave.data import raster
+from landweave.data.store import pack
 from landweave.errors import ConfigError, DataError, GridError, MissingDataError
 from landweave.grid import Grid
 from landweave.maps.dates import day_in_name, days_of, means
@@ -270,10 +271,15 @@ def mosaic(layout: Layout, part: str, folder: Path) -> Path:
     return raster.write(folder / f"{part}.tif", data, Grid(first.crs, first.transform, data.shape[1:]))
 
 
-def made_run(layout: Layout, folder: Path, *words: str) -> Run:
+def made_run(layout: Layout, folder: Path, *words: str, packed: bool = False) -> Run:
     streams = "data.streams=['aerial:N+R+G', s2-l2a, s1-grd-sigma0-asc-linear]"
-    fixed = (f"data.path={layout.root}", "data.coarsen=1", "method.encoder.name=test_resnet", streams)
-    experiment = recipe("flair/lc-f", [*fixed, *words], scale="smoke")
+    fixed = ("data.coarsen=1", "method.encoder.name=test_resnet", streams)
+    data: tuple[str, ...] = (f"data.path={layout.root}", *words)
+    experiment = recipe("flair/lc-f", [*fixed, *data], scale="smoke")
+    if packed:
+        pack(experiment.data.open(), folder.parent / "store")
+        data = ("data.kind=pack", f"data.path={folder.parent / 'store'}", f"data.task={experiment.data.task}")
+        experiment = recipe("flair/lc-f", [*fixed, *data], scale="smoke")
     folder.mkdir()
     material = gather(experiment, folder)
     torch.manual_seed(0)
@@ -286,20 +292,20 @@ def made_run(layout: Layout, folder: Path, *words: str) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("average", "context", "empty"),
+    ("average", "context", "empty", "packed"),
     [
-        ("none", 1, "unseen"),
-        ("monthly", 1, "unseen"),
-        ("none", 3, "unseen"),
-        ("monthly", 2, "previous"),
-        ("semi-monthly", 2, "unseen"),
+        ("none", 1, "unseen", False),
+        ("monthly", 1, "unseen", False),
+        ("none", 3, "unseen", False),
+        ("monthly", 2, "previous", True),
+        ("semi-monthly", 2, "unseen", False),
     ],
 )
 def test_a_map_is_what_the_run_says_of_each_place(
-    archive: Layout, tmp_path: Path, average: str, context: int, empty: str
+    archive: Layout, tmp_path: Path, average: str, context: int, empty: str, packed: bool
 ) -> None:
     words = (f"data.average={average}", f"data.context={context}", f"data.empty_periods={empty}")
-    run = made_run(archive, tmp_path / "run", *words)
+    run = made_run(archive, tmp_path / "run", *words, packed=packed)
     told = {s: ",".join(days(p, "2020")) for s, p in PARTS.items() if s != "aerial"}
     images = {s: mosaic(archive, p, tmp_path) for s, p in PARTS.items()}
     made = map_scene(run, images, tmp_path / "map.tif", dates=told, overlap=0, probabilities=True)

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
@@ -54,6 +54,13 @@ class Task:
         return {name: replace(self, beside={}), **self.beside} if name else {}
 
 
+class Averaged(NamedTuple):
+    """How a reader gives series: date by date, or as means by period; `official` as in `series.averaged`."""
+
+    period: Literal["none", "monthly", "semi-monthly"] = "none"
+    official: bool = False
+
+
 class Dataset(abc.ABC):
     """Places on disk. Readers are picklable, hold no open file between reads, and never drop a place silently."""
 
@@ -63,6 +70,7 @@ class Dataset(abc.ABC):
     tasks: Mapping[str, Task]
     streams: Sequence[str]
     """Every stream that a place may have (`s2-l2a@10`, ...)."""
+    averaged: Averaged = Averaged()
 
     @abc.abstractmethod
     def read(self, index: int) -> Sample:
@@ -136,6 +144,7 @@ class Chosen(Dataset):
 
     def __post_init__(self) -> None:
         self.where, self.tasks = self.base.where, self.base.tasks
+        self.averaged = self.base.averaged
         names = [c.sensor for c in self.choices]
         if names:
             require_streams(self.base.streams, names, where=self.base.where)

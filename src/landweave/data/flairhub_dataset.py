@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from landweave.data import flairhub_read as files
 from landweave.data import official
-from landweave.data.dataset import Dataset, Place, Task
+from landweave.data.dataset import Averaged, Dataset, Place, Task
 from landweave.data.flairhub_index import COSIA, LPIS, MASK, PARTS, S2, Part, Patch, Patches
 from landweave.data.flairhub_mtd import Dates
 from landweave.data.series import averaged, clear_dates, clearest_date
@@ -65,6 +65,7 @@ class FlairHubDataset(Dataset):
         self.streams = [spec.stream for part, spec in PARTS.items() if part in patches.at]
         self._wanted, self._dates, self._config = wanted, dates, config
         self._offsets = official.raw_offsets(config.offset, self.streams, where=where)
+        self.averaged = Averaged(config.average, config.empty_periods == "previous")
         self._shape = self._label_shape()
         self._cloudy: set[str] = set()
         if config.clouds and S2 in wanted:
@@ -191,10 +192,10 @@ class FlairHubDataset(Dataset):
 
     def _means(self, stack: files.Stack) -> tuple[files.Stack, NDArray[np.bool_] | None]:
         """Means by period, where they are asked for, and which periods have a date."""
-        if self._config.average == "none":
+        period, official_ = self.averaged
+        if period == "none":
             return stack, None
-        official_ = self._config.empty_periods == "previous"
-        found = averaged(stack.data, stack.seen, stack.days, self._config.average, official=official_)
+        found = averaged(stack.data, stack.seen, stack.days, period, official=official_)
         means = replace(stack, data=found.values.astype(np.float32), seen=found.pixels_seen, days=found.days)
         return means, found.dates_seen
 

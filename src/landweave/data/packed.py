@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from landweave.data.dataset import Dataset, Place, Split, Task
+from landweave.data.dataset import Averaged, Dataset, Place, Split, Task
 from landweave.data.record import decode, expand, part_of
 from landweave.errors import DataError, MissingDataError
 from landweave.legends import Legend
@@ -84,6 +84,7 @@ class PackedDataset(Dataset):
             tables = {k: expand(v, *facts["tables"][k]) for k, v in views.items()}
         self.tasks = {t: Task(k, Legend.from_json(legend)) for t, (k, legend) in facts["tasks"].items()}
         self.streams = list(facts["streams"])
+        self.averaged = Averaged(*facts.get("averaged", ()))
         self.places = _places(tables)
         self._present = {t: tables[f"present:{t}"] for t in self.tasks}
         return facts

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from landweave.data.dataset import DataConfig, Dataset
+from landweave.data.dataset import Averaged, DataConfig, Dataset
 from landweave.data.packed import AGAIN, INDEX, SPLITS, PackedDataset, key_of, manifest_of
 from landweave.data.record import Codec, encode, facts_of, join, press
 from landweave.errors import DataError, LandweaveError, listed
@@ -157,7 +157,9 @@ def _file_mark(file: Path) -> tuple[str, int, int]:
 
 def _settings(dataset: Dataset, codec: Codec) -> str:
     tasks = {t: [row.kind, row.legend.to_json()] for t, row in dataset.tasks.items()}
-    return blake2b(json.dumps([1, codec, tasks, list(dataset.streams)]).encode(), digest_size=16).hexdigest()
+    means = [dataset.averaged] if dataset.averaged != Averaged() else []
+    facts = [1, codec, tasks, list(dataset.streams), *means]
+    return blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
 
 def _fingerprint(dataset: Dataset, marks: Sequence[str], codec: Codec) -> str:
@@ -365,6 +367,7 @@ def _index(dataset: Dataset, facts: Sequence[Mapping[str, Any]], mark: str) -> b
         "fingerprint": mark,
         "streams": [s for s in dataset.streams if s in found],
         "tasks": {t: [row.kind, row.legend.to_json()] for t, row in dataset.tasks.items()},
+        "averaged": dataset.averaged,
         "tables": {k: [v.shape, v.dtype.name] for k, v in tables.items()},
     }
     return join({k: press(v, "zstd") for k, v in tables.items()}, index)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from landweave.data.dataset import Averaged
 from landweave.errors import ConfigError, LandweaveWarning
 from landweave.files import write_text
 from landweave.grid import Grid
@@ -182,7 +183,7 @@ def _means(run: Predictor, sources: Sources, average: str | None) -> tuple[Perio
         if average:
             raise ConfigError("no image is a series", where="--average", fix="leave it out")
         return None, False
-    trained, official = getattr(run, "means", ("none", False))
+    trained, official = getattr(run, "averaged", Averaged())
     period: Any = average or trained
     return (None if period == "none" else period), official
 

@@ -32,7 +32,7 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 
 class Predictor(Protocol):
-    """What a map needs of a run. One with `means` says how its series were read."""
+    """What a map needs of a run. One with `averaged` says how its series were read."""
 
     @property
     def contract(self) -> Contract:

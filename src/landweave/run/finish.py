@@ -89,6 +89,7 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "kind": material.kind.kind,
             "legend": material.kind.legend.to_json(),
             "contract": material.contract.to_json(),
+            "averaged": material.dataset.averaged,
             "class_counts": counts[material.task],
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,

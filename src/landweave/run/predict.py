@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landweave.contract import Contract
-from landweave.data.dataset import Task
+from landweave.data.dataset import Averaged, Task
 from landweave.errors import ConfigError, RunError, did_you_mean, listed
 from landweave.legends import Legend
 from landweave.run import checkpoint
@@ -61,11 +61,9 @@ class Run:
         return plain
 
     @property
-    def means(self) -> tuple[str, bool]:
-        """How its data were read, if they say so: as means of the series, `monthly` or `semi-monthly`, or `none`; and
-        whether periods without a date repeat the one before, as in FLAIR-HUB's code."""
-        data = self.settings.data
-        return getattr(data, "average", "none"), getattr(data, "empty_periods", "") == "previous"
+    def averaged(self) -> Averaged:
+        """How it was given series: date by date, or as means by month or half month."""
+        return Averaged(*self.config.get("averaged", ()))
 
     @property
     def classifier(self) -> bool:
@@ -169,9 +167,9 @@ class OneTask:
         return self.run.contract
 
     @property
-    def means(self) -> tuple[str, bool]:
-        """Those of the run."""
-        return self.run.means
+    def averaged(self) -> Averaged:
+        """That of the run."""
+        return self.run.averaged
 
     @property
     def device(self) -> str:
