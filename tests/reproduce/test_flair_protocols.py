@@ -239,6 +239,14 @@ def test_rows_of_one_training_are_told_apart_by_how_they_are_scored() -> None:
     rows = given("flair/table-13").rows
     assert [r.scored for r in rows] == [("data.challenge_test=1",), ("data.challenge_test=2",)]
     assert set(LEGENDS["cosia-15"].names) - set(rows[0].without) == set(LEGENDS["cosia-12"].names)
+    one = small.built(
+        rows=tuple({"name": n, "recipe": "supervised", "scored": [f"data.fraction={n}"]} for n in ("0.5", "0.25")),
+        metrics=({"score": "oa"},),
+    )
+    slots = planned(one, "x")
+    results = {p.fingerprint: line("t", {"oa": 0.5}, v) for p, v in zip(slots, (0.02, 0.06), strict=True)}
+    table = table_of(one, "full", slots, results)
+    assert [table.get(n, "oa").trivial for n in ("0.5", "0.25")] == [0.02, 0.06], "each beside its own test set"
 
 
 @pytest.mark.parametrize(

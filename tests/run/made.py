@@ -17,7 +17,8 @@ def make_run(experiment: Experiment, folder: Path, *, seed: int = 1) -> Path:
     material = gather(experiment, folder)
     torch.manual_seed(seed)
     model = experiment.method.build(material.contract, material.kind)
-    with torch.no_grad():
-        model.head.weight.mul_(20)
+    if hasattr(model.head, "weight"):
+        with torch.no_grad():
+            model.head.weight.mul_(20)
     finish(experiment, material, model, folder)
     return folder

@@ -168,6 +168,21 @@ def test_a_class_may_be_left_out_of_all_scores(run: Path) -> None:
         evaluate(run, without=["crop"])
 
 
+def test_a_class_left_out_is_left_out_of_the_readings_above() -> None:
+    """`mixed crops` is a class of level 2 and of level 1."""
+    tally, _, _ = tallied(LEGENDS["lpis-2"], ["wheat", "maize", "mixed crops", "background"])
+    named = tally.task.legend.index("mixed crops")
+    less = Tally("crops", tally.task, tally.trained, tally.references, (named,))
+    less.scorers = tally.scorers
+    less.own.without = [named]
+    above = reading(less.result(), "lpis-1")
+    table = tally.own.table.rolled_up(PARENTS["lpis-2"], len(LEGENDS["lpis-1"]))
+    at = LEGENDS["lpis-1"].names.index("mixed crops")
+    assert table.support[at] > 0
+    assert above["scores"]["miou_paper"] == pytest.approx(rules(table, [at])["miou_paper"])
+    assert above["scores"]["miou_paper"] != pytest.approx(rules(table, [])["miou_paper"])
+
+
 # ---- crops, parents, boundaries: on tallies of made places
 
 SIDE = 40
@@ -190,7 +205,7 @@ def tallied(
     pairs = [fields(legend, names, seed) for seed in range(count)]
     truth, said = [t for t, _ in pairs], [s for _, s in pairs]
     K = len(legend)
-    tally = Tally("crops", Task("map", legend), [1] * K, [Constant([1] * K, 1, "map", "crops")], (), tolerance)
+    tally = Tally("crops", Task("map", legend), range(K), [Constant([1] * K, 1, "map", "crops")], (), tolerance)
     values = torch.from_numpy(np.stack(truth))
     label = Label("map", values, torch.ones_like(values, dtype=torch.bool), legend, (grid,) * count)
     batch = Batch({}, {"crops": label}, tuple(f"p{i}" for i in range(count)), ("D006", "D006", "D012")[:count])

@@ -17,6 +17,7 @@ from landweave.legends import COSIA_19
 from landweave.methods import UPerFuse
 from landweave.nn.flair_weights import read_released
 from landweave.nn.uperfuse import UPerFuseModel
+from landweave.run.evaluate import reopen
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
 from landweave.run.released import released
@@ -61,8 +62,10 @@ def experiment(world: Path, file: Path, *changes: str) -> Experiment:
 
 
 def test_released_weights_become_a_run_without_training(
-    world: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = {"cosia": [0, *[5] * 18], "lpis-1": [5] * 22 + [0]}  # a part of the archive lacks some classes
+    monkeypatch.setattr("landweave.run.finish._counted", lambda _: few)
     folder = train(experiment(world, file), tmp_path / "run")
     assert f"beginning with the whole of {file}" in capsys.readouterr().out
     run = open_run(folder)
@@ -73,7 +76,13 @@ def test_released_weights_become_a_run_without_training(
     assert torch.equal(here["decoders.lpis-1.bias"], there["main_decoders.ALL_LABEL-LPIS.bias"])
     key = "encoders.SENTINEL1-ASC_TS.temporal_encoder.attention_heads.Q"
     assert torch.equal(here["encoders.s1-grd-sigma0-asc-linear.net.attention.query"], there[key])
-    scores = json.loads((folder / "config.json").read_text())["validation_scores"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["class_counts"] == few["cosia"]
+    assert run.trained_classes == list(range(19))
+    assert run.trained_of("lpis-1") == list(range(23))
+    (batch,) = reopen(run, "test").batches([0], batch_size=1)
+    assert run.predict(batch)[:, 0].max() > 0, "the file knows all of its classes"
+    scores = config["validation_scores"]
     assert {"miou_paper", "lpis-1.miou_paper"} <= set(scores)
 
 

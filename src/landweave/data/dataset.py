@@ -17,7 +17,7 @@ from landweave.sample import LabelKind, Sample, require_streams
 from landweave.sensors import SENSORS, StreamChoice, native_streams, sensor
 
 if TYPE_CHECKING:
-    from landweave.sample import Image
+    from landweave.sample import Image, Label
 
 Split = Literal["train", "validation", "test", "snow_cloud", ""]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -87,6 +87,14 @@ class Dataset(abc.ABC):
             DataError: as `read`.
         """
         return self.read(index)
+
+    def labels(self, index: int) -> dict[str, Label]:
+        """The labels of one place, as `read` gives them; a reader that can leaves the images on disk.
+
+        Raises:
+            DataError: as `read`.
+        """
+        return dict(self.read(index).labels)
 
     def look(self, index: int) -> None:  # noqa: B027  (optional: a packed store has no file to look at)
         """Read a place's files without building tensors, so that a bad one shows before torch has been loaded.
@@ -159,10 +167,19 @@ class Chosen(Dataset):
         """Read one place; chosen streams only, in coarser or finer pixels, labels unknown outside the labelled part."""
         sample = self.base.read_streams(index, self.streams) if self.choices else self.base.read(index)
         images = {k: v for k, v in sample.images.items() if k in self.streams}
-        labels = sample.labels
-        if not self.places[index].labelled:
-            labels = {k: v.unknown() for k, v in labels.items()}
+        labels = self._known(index, sample.labels)
         return self._resized(replace(sample, images=self._narrow(images), labels=labels))
+
+    def labels(self, index: int) -> dict[str, Label]:
+        """As `read` gives them."""
+        from landweave.data.coarse import coarser_label
+
+        found = self._known(index, self.base.labels(index))
+        return {k: coarser_label(v, self._factor(LABELS)) for k, v in found.items()}
+
+    def _known(self, index: int, labels: Mapping[str, Label]) -> dict[str, Label]:
+        """Unknown outside the labelled part."""
+        return {k: v if self.places[index].labelled else v.unknown() for k, v in labels.items()}
 
     def look(self, index: int) -> None:
         """As the base."""

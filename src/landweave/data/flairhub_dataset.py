@@ -219,6 +219,13 @@ class FlairHubDataset(Dataset):
             out[task] = Codes(found[part].data[layer], found[part].grid, str(path))
         return out
 
+    def labels(self, index: int) -> dict[str, Label]:
+        """Without reading an image."""
+        try:
+            return self._labels(index)
+        except MissingDataError as error:
+            raise self._told(error, index) from None
+
     def _labels(self, index: int) -> dict[str, Label]:
         codes = self._codes(index, self.tasks)
         out = {}

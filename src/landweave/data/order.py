@@ -17,6 +17,13 @@ Positions = NDArray[np.int64]
 _warned: set[str] = set()
 
 
+def evenly(indices: Sequence[int], most: int | None) -> list[int]:
+    """At most `most` of some positions, evenly through them: data sets stand in order of class, scene or region."""
+    if most is None or len(indices) <= most:
+        return list(indices)
+    return [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
+
+
 def in_order(at: Positions, batch_size: int, rank: int, world: int) -> list[Positions]:
     """The batches of one rank: each place on one rank; as many batches on each."""
     runs = np.array_split(at, world)

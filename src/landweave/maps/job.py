@@ -224,9 +224,8 @@ class Job:
 
     def _predict(self, strips: list[Strip], at: list[tuple[int, int]]) -> Tensor:
         """Probabilities of some windows: B K H W at the size of a window, or B K."""
-        from torch.nn.functional import interpolate
-
         from landweave.sample import Batch
+        from landweave.transforms.resampling import answers_on
 
         images = {s.placed.source.stream: s.image(at, self.size) for s in strips}
         for strip in strips:
@@ -240,9 +239,7 @@ class Job:
         names = tuple(f"window {r}, {c}" for r, c in at)
         found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
         self.predicted += len(at)
-        if self.blends and tuple(found.shape[-2:]) != self.size:
-            return interpolate(found, self.size, mode="bilinear", align_corners=False)
-        return found
+        return answers_on(found, self.size) if self.blends else found
 
 
 def _below(have: int, pieces: Iterator[tuple[int, NDArray[np.float32]]]) -> Iterator[tuple[int, NDArray[np.float32]]]:

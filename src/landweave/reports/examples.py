@@ -141,13 +141,12 @@ def shown_streams(sample: Sample) -> dict[str, Image]:
 
 
 def _maps(legend: Legend, label: Label | None, found: Tensor, name: str) -> list[Panel]:
-    from torch.nn.functional import interpolate
+    from landweave.transforms.resampling import answers_on
 
     panels = []
     if label is not None:
         truth = np.where(label.known.numpy(), label.values.numpy(), UNKNOWN).astype(np.uint8)
-        if found.shape[-2:] != truth.shape:
-            found = interpolate(found[None], truth.shape, mode="bilinear")[0]
+        found = answers_on(found[None], truth.shape)[0]
         picture = pictures.class_picture(truth, legend.colors)
         panels.append(Panel("truth", pictures.data_uri(picture), f"{name}, truth: {_cover(truth, legend)}"))
     answer = found.argmax(0).numpy().astype(np.uint8)

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from landweave.data.order import evenly
 from landweave.errors import LandweaveError
 from landweave.files import write_json
 from landweave.reports import gradcam, spectra, tsne
-from landweave.run.embed import encode, spread, untrained
+from landweave.run.embed import encode, untrained
 
 if TYPE_CHECKING:
     from landweave.run.embed import Embedded
@@ -45,14 +46,14 @@ def measure(run: Run, scene: Scene, split: str, *, say: Say = lambda _: None) ->
     if "classes" in stale:
         say("class spectra")
         known["classes"] = _guarded(
-            lambda: spectra.class_spectra(run, scene, spread(scene.scored, MOST_SPECTRA)), split
+            lambda: spectra.class_spectra(run, scene, evenly(scene.scored, MOST_SPECTRA)), split
         )
         _keep(run.folder, "classes", known["classes"], mark)
     heavy = [n for n in stale if n != "classes"]
     if run.kind == "map" or not heavy:
         return
     say("embeddings before and after training")
-    indices = spread(scene.scored, MOST_EMBEDDED)
+    indices = evenly(scene.scored, MOST_EMBEDDED)
     before, after = encode(run, scene, indices, [untrained(run, scene), run.model])
     if "tsne" in heavy:
         found = _guarded(lambda: tsne.layout(run, scene, indices, before, after, known["classes"]), split)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landweave.data.order import evenly
 from landweave.errors import LandweaveError
 from landweave.files import write_json
 from landweave.legends import UNKNOWN
 from landweave.reports import pictures, tsne
 from landweave.reports.figures import SERIES
-from landweave.run.embed import spread
 from landweave.run.matrix import TEST
 from landweave.run.matrix_look import Places, look
 from landweave.run.predict import open_run
@@ -76,7 +76,7 @@ def _mark(run: Run, scene: Scene, split: str) -> str:
 
 def _measured(run: Run, teacher: Run, scene: Scene) -> dict[str, Any]:
     faults = run.settings.method.faults.model_copy(update={"complete": 0.0})
-    indices = spread(scene.scored, MOST)
+    indices = evenly(scene.scored, MOST)
     places = Places(scene, indices, run)
     (whole,) = look([teacher], places, Faults(), TEST)
     before, after = look([teacher, run], places, faults, TEST)
@@ -124,7 +124,7 @@ def _panels(run: Run, teacher: Run, scene: Scene, faults: Faults) -> list[dict[s
 
     metres = {n: s.metres for n, s in run.contract.streams.items()}
     colors, out = run.legend.colors, []
-    for index in spread(scene.scored, SHOWN):
+    for index in evenly(scene.scored, SHOWN):
         (batch,) = scene.batches([index], batch_size=1)
         whole = cubes(batch, run.contract)
         spoilt = spoil(whole, faults, TEST, metres=metres)

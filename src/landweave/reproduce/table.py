@@ -13,6 +13,7 @@ from typing import Any
 
 from landweave.reproduce.adapt_plan import Slot
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
+from landweave.reproduce.plan import Planned
 from landweave.reproduce.published import Printed, plain
 from landweave.reproduce.shown import Shown
 
@@ -225,7 +226,8 @@ def columns_of(protocol: Shown, rows: Sequence[Mapping[str, Any]]) -> list[Colum
 def _trivials(columns: Sequence[Column], good: Mapping[Slot, Mapping[str, Any]]) -> Iterator[Trivial]:
     at: dict[tuple[str, float, str, str], list[tuple[str, Mapping[str, Any]]]] = {}
     for planned, row in good.items():
-        truth = f"{row.get('task')} {row.get('split')} {row.get('marks', {}).get('data')}"
+        way = (planned.scored, planned.without) if isinstance(planned, Planned) else ()
+        truth = f"{row.get('task')} {row.get('split')} {row.get('marks', {}).get('data')} {way}"
         for name, scored in row["trivial"].items():
             tasks = {n: r["trivial"][name] for n, r in row.get("tasks", {}).items() if name in r["trivial"]}
             whole = {"task": row.get("task", ""), "tasks": tasks, **scored}

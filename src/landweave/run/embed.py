@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landweave.data.dataset import Task
+from landweave.data.order import evenly
 from landweave.errors import DataError
 from landweave.metrics.retrieval import Retrieval, retrieval
 from landweave.run.evaluate import Scene, reopen
@@ -78,14 +79,7 @@ def embed(
     opened = run if isinstance(run, Run) else open_run(run, device=fastest())
     where = scene or reopen(opened, split, changes)
     model = opened.model if trained else untrained(opened, where)
-    return encode(opened, where, spread(where.scored, most), [model])[0]
-
-
-def spread(indices: Sequence[int], most: int | None) -> list[int]:
-    """At most `most` of some positions, evenly through them."""
-    if most is None or len(indices) <= most:
-        return list(indices)
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
+    return encode(opened, where, evenly(where.scored, most), [model])[0]
 
 
 def untrained(run: Run, scene: Scene) -> Model:
@@ -107,7 +101,7 @@ def untrained(run: Run, scene: Scene) -> Model:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
         norm.train()
-    for batch in scene.batches(spread(scene.train, SETTLED), batch_size=SETTLED // 4) if norms else ():
+    for batch in scene.batches(evenly(scene.train, SETTLED), batch_size=SETTLED // 4) if norms else ():
         if len(batch) > 1:
             with torch.no_grad():
                 model(cubes(batch, run.contract))

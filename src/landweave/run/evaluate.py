@@ -13,6 +13,7 @@ import numpy as np
 
 from landweave.config import override, parse
 from landweave.data.dataset import SET_ASIDE, SPLITS, DataConfig, Dataset, Place, Split, Task
+from landweave.data.order import evenly
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics.boundary import Tolerance
@@ -31,6 +32,8 @@ Absent = Literal["mean", "zero"]
 ALL_SPLITS: tuple[Split, ...] = (*SPLITS, SET_ASIDE)
 FIXED = (0, LOOK)
 """The key of the faults that a run is scored with: every run and reference, and every scoring, sees the same ones."""
+LEARNED_FROM = 2000
+"""Labelled training places that the references learn from, at most: evenly through the split."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def evaluate_tasks(
         raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
     scene = reopen(run, split, changes)
     tallies = {
-        n: Tally(n, t, run.counts_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)
+        n: Tally(n, t, run.trained_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)
     }
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
@@ -351,9 +354,9 @@ def _with_references(
     """Each task with its references, all of which have learned from one pass over training places."""
     from landweave.run.references import references
 
-    train = scene.batches(scene.train[:2000], batch_size=run.settings.train.batch_size)
+    train = scene.batches(evenly(scene.train, LEARNED_FROM), batch_size=run.settings.train.batch_size)
     counts = {name: run.counts_of(name) for name in tasks}
-    found = references(scene.dataset, tasks, run.contract, counts=counts, batches=train)
+    found = references(scene.dataset, tasks, run.contract, counts=counts, batches=train, scored=len(scene.scored))
     yield from zip(tasks.items(), found.values(), strict=True)
 
 

@@ -25,6 +25,9 @@ def table(result: Result) -> Iterator[str]:
     for key in (k for k in result["scores"] if k not in COUNTS):
         cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
         yield f"{key:<{wide}}  " + "  ".join(cells) + f"  {_number(result['skill'].get(key)):>7}"
+    for name, row in result["references"].items():
+        if row.get("step", 1) > 1:
+            yield f"{name}: asked about one in {row['step'] ** 2} pixels, for time"
     unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
     if unknown:
         yield f"not scored, because no training label had them: {', '.join(unknown)}"

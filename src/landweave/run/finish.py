@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from landweave.data.order import evenly
 from landweave.files import write_json
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from landweave.nn.model import Model
     from landweave.run.material import Material
 
+MEANT = 2000
+"""Training places that mean features are of, at most: evenly through the split."""
+
 
 def class_counts(material: Material) -> dict[str, list[int]]:
     """How often each class of each task occurs among the known training labels: places, or pixels of label maps.
@@ -33,13 +37,19 @@ def class_counts(material: Material) -> dict[str, list[int]]:
     """
     if material.counts is not None:
         return {material.task: list(material.counts)}
+    if not material.counted:  # weights of classes ask before training, `config.json` after it
+        material.counted.update(_counted(material))
+    return {name: list(counts) for name, counts in material.counted.items()}
+
+
+def _counted(material: Material) -> dict[str, list[int]]:
     dataset, tasks = material.dataset, material.tasks or {"": material.kind}
     counts = {name: torch.zeros(len(task.legend), dtype=torch.int64) for name, task in tasks.items()}
     maps = [name for name, task in tasks.items() if task.kind == "map" and name]
     for i in material.train:
         if not (material.task and dataset.places[i].labelled):
             continue
-        labels = dataset.read(i).labels if maps else {}
+        labels = dataset.labels(i) if maps else {}
         for name, count in counts.items():
             if name in maps:
                 count += _pixels(labels[name], len(count))
@@ -94,6 +104,7 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,
             "validation_scores": validation_scores(scorers),
+            "trained": material.trained or {n: [i for i, k in enumerate(row) if k] for n, row in counts.items()},
             "tasks": {n: _of_task(task, counts[n], scorers.get(n)) for n, task in material.tasks.items()},
             "measured": measured,
             "mean_features": {name: mean.tolist() for name, mean in means.items()},
@@ -140,7 +151,7 @@ def _mean_features(experiment: Experiment, material: Material, model: Model) -> 
     """The mean feature of each sensor over the labelled training places, or all where none needs a label."""
     places = material.dataset.places
     every = not (experiment.classifier and experiment.method.learns_labels)
-    some = [i for i in material.train if every or places[i].labelled][:2000]
+    some = evenly([i for i in material.train if every or places[i].labelled], MEANT)
     sums: dict[str, Tensor] = {}
     count: dict[str, Tensor] = {}
     device = next(model.parameters()).device

@@ -289,7 +289,8 @@ class Keep(Callback):
         experiment = fitting.experiment
         if not experiment.classifier or (experiment.method.teacher and not experiment.train.monitor):
             return None
-        return fitting.scores.get(watched_of(experiment, fitting.material), math.nan)
+        watched = all_watched(experiment, fitting.material)
+        return math.fsum(fitting.scores.get(key, math.nan) for key in watched) / len(watched)
 
 
 def watched_of(experiment: Experiment, material: Material) -> str:
@@ -306,6 +307,20 @@ def watched_of(experiment: Experiment, material: Material) -> str:
     further = material.kind.beside.get(task) if dot else None
     kind, score = (further.kind, score) if further else (material.kind.kind, wanted or experiment.method.monitor)
     return (FAULTY if faulty else "") + (f"{task}." if further else "") + monitor_of(score, kind)
+
+
+def all_watched(experiment: Experiment, material: Material) -> tuple[str, ...]:
+    """The scores whose mean picks the kept epoch: of each task of a run, unless `train.monitor` names one task.
+
+    FLAIR-HUB's code keeps the epochs of its joint runs by the mean over their tasks too.
+    """
+    first = watched_of(experiment, material)
+    bare = first.removeprefix(FAULTY)
+    if "." in bare:
+        return (first,)
+    lead = first.removesuffix(bare)
+    alike = (name for name, task in material.kind.beside.items() if task.kind == material.kind.kind)
+    return first, *(f"{lead}{name}.{bare}" for name in alike)
 
 
 def fit(

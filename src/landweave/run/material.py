@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from landweave.contract import Contract
@@ -33,8 +33,12 @@ class Material:
     like: dict[str, Image]
     counts: tuple[int, ...] | None = None
     """How often each class occurred where the classifier was learned, if not here."""
+    trained: dict[str, tuple[int, ...]] | None = None
+    """By task, the classes that the answers may be, where they were learned elsewhere; else those that occur."""
     scored: bool = True
     """Whether the data have the label that the classifier answers."""
+    counted: dict[str, list[int]] = field(default_factory=dict, init=False)
+    """Training labels by task and class, once somebody has counted them; a changed copy counts anew."""
 
     @property
     def tasks(self) -> dict[str, Task]:

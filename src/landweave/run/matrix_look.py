@@ -140,13 +140,14 @@ def _forward(run: Run, batch: Batch, scorer: Scorer | None) -> tuple[Rows, NDArr
 def _answers(found: torch.Tensor, label: Label) -> NDArray[np.uint8]:
     """Class indices on the label's raster, as a `Scorer` counts them; of sets of classes 0/1."""
     import torch
-    import torch.nn.functional as F
+
+    from landweave.transforms.resampling import answers_on
 
     if label.kind == "multilabel":
         said = found > 0.5
     else:
-        if label.kind == "map" and found.shape[-2:] != label.values.shape[-2:]:
-            found = F.interpolate(found, size=label.values.shape[-2:], mode="bilinear")
+        if label.kind == "map":
+            found = answers_on(found, label.values.shape[-2:])
         said = found.argmax(1)
     answers: NDArray[np.uint8] = said.to(torch.uint8).cpu().numpy()
     return answers

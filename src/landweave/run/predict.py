@@ -91,12 +91,13 @@ class Run:
 
     @property
     def trained_classes(self) -> list[int]:
-        """Indices of the classes that occurred among the training labels; no other is ever predicted."""
-        return _some(self.config["class_counts"])
+        """Indices of the classes that were learned; no other is ever predicted."""
+        return self.trained_of(self.task)
 
     def trained_of(self, task: str) -> list[int]:
         """`trained_classes` of any of its tasks."""
-        return _some(self.counts_of(task))
+        told = self.config.get("trained", {}).get(task)  # none in runs from before 0.4
+        return [i for i, n in enumerate(self.counts_of(task)) if n > 0] if told is None else list(told)
 
     def counts_of(self, task: str) -> list[int]:
         """How often each class of a task occurred among the training labels."""
@@ -189,10 +190,6 @@ class OneTask:
     def predict(self, batch: Batch) -> Tensor:
         """`Run.predict`, of this task."""
         return self.run.predict_tasks(batch)[self.task]
-
-
-def _some(counts: Sequence[int]) -> list[int]:
-    return [i for i, n in enumerate(counts) if n > 0]
 
 
 def _of_trained(found: Tensor, task: Task, trained: Sequence[int]) -> Tensor:

@@ -6,32 +6,41 @@ does not beat the majority class has learned nothing at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landweave.contract import Contract
-from landweave.sample import Batch
+from landweave.sample import Batch, Image, Label
 from landweave.transforms import cubes, normalise
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from landweave.data.dataset import Dataset, Task
 
 TREES = 100
 PIXELS_PER_CLASS_AND_PLACE = 40
 MOST_ROWS = 60_000
+MOST_PIXELS = 20_000_000
+"""Pixels of label maps that a forest is asked about, at most: about seven minutes. 50,000 places of 512 x 512 pixels
+would take 80 hours, and the table says nothing else of them than of an even sample."""
 
 
 class Reference(Protocol):
     """A predictor that a model is compared with."""
 
     name: str
+    step: int
+    """Of label maps: every how manieth row and column is predicted; see `thinned`."""
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """Probabilities B K, or B K H W for label maps, from a raw collated batch."""
+        """Probabilities B K, or B K h w for label maps, at the pixels of `thinned`, from a raw collated batch."""
 
 
 @dataclass
@@ -44,6 +53,7 @@ class Forest:
     classes: int
     name: str = ""
     trees: Any = None
+    step: int = 1
 
     def __post_init__(self) -> None:
         self.name = "random forest on pixel bands" if self.kind == "map" else "random forest on band statistics"
@@ -69,7 +79,7 @@ class Forest:
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Probabilities; a class that the forest never saw has 0."""
-        x, shape = self._features(batch)
+        x, shape = self._features(batch, self.step)
         found = self.trees.predict_proba(x)
         out = np.zeros((len(x), self.classes), np.float32)
         if self.kind == "multilabel":
@@ -82,20 +92,22 @@ class Forest:
         B, H, W = shape
         return out.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
 
-    def _features(self, batch: Batch) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-        """Rows of features: one a pixel or one a place; unseen values are the band's mean."""
+    def _features(self, batch: Batch, step: int = 1) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+        """Rows of features: one a pixel or one a place; of a series its mean over seen dates, and where nothing is
+        seen the band's mean."""
         import torch
         import torch.nn.functional as F
 
         cube = normalise(cubes(batch, self.contract), self.contract)
-        images = [im.data.mean(1) for _, im in sorted(cube.images.items())]
+        images = [_mean_of_seen(im) for _, im in sorted(cube.images.items())]
         if self.kind != "map":
             stats = [torch.cat([im.mean((2, 3)), im.std((2, 3))], 1) for im in images]
             return torch.cat(stats, 1).numpy(), (len(batch),)
         H, W = batch.labels[self.task].values.shape[-2:]
         images = [im if im.shape[-2:] == (H, W) else F.interpolate(im, (H, W), mode="nearest") for im in images]
-        stacked = torch.cat(images, 1)
-        return stacked.permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).numpy(), (len(batch), H, W)
+        stacked = torch.cat(images, 1)[..., step // 2 :: step, step // 2 :: step]
+        shape = (len(batch), *stacked.shape[-2:])
+        return stacked.permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).numpy(), shape
 
     def _rows(self, batch: Batch, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Labelled rows to learn from; of a map a few pixels a class and place, so that large fields do not rule."""
@@ -125,6 +137,7 @@ class Constant:
     kind: str
     task: str
     name: str = ""
+    step: int = 1
 
     def __post_init__(self) -> None:
         self.name = "training prevalence" if self.kind == "multilabel" else "majority class"
@@ -143,6 +156,19 @@ class Constant:
         return np.broadcast_to(row[:, None, None], (*shape, H, W))
 
 
+def thinned(label: Label, step: int) -> Label:
+    """Every `step`-th row and column of label maps, from the middle of the first `step`; other labels as they are."""
+    if label.kind != "map" or step == 1:
+        return label
+    at = slice(step // 2, None, step)
+    return replace(label, values=label.values[..., at, at], known=label.known[..., at, at], grid=None)
+
+
+def _mean_of_seen(image: Image) -> Float[Tensor, "B C H W"]:
+    seen = image.seen
+    return (image.data * seen).sum(1) / seen.sum(1).clamp(min=1)
+
+
 def references(
     dataset: Dataset,
     tasks: Mapping[str, Task],
@@ -150,11 +176,12 @@ def references(
     *,
     counts: Mapping[str, Sequence[int]],
     batches: Iterable[Batch],
+    scored: int,
     seed: int = 0,
 ) -> dict[str, list[Reference]]:
     """The references of an experiment by task, learned from its own labelled training places, which are read once.
 
-    `counts` are those of the training labels, by task and class.
+    `counts` are those of the training labels, by task and class; `scored` is how many places will be asked about.
     """
     places = sum(p.labelled and p.split == "train" for p in dataset.places)
     found: dict[str, list[Reference]] = {n: [Constant(counts[n], places, t.kind, n)] for n, t in tasks.items()}
@@ -163,6 +190,9 @@ def references(
     for batch in batches:
         for name, forest in forests.items():
             forest.look(batch, draws[name])
+            if forest.kind == "map":
+                pixels = scored * batch.labels[name].values[0].numel()
+                forest.step = max(forest.step, math.ceil(math.sqrt(pixels / MOST_PIXELS)))
     for name, forest in forests.items():
         if forest.grow(draws[name], seed=seed):
             found[name].append(forest)

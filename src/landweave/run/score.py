@@ -171,11 +171,12 @@ def tables(label: Label, probabilities: Tensor, classes: int) -> tuple[Tensor, T
     P is the places of a batch of label maps; of one class a place it is 1, as no place has a table of its own.
     """
     import torch
-    import torch.nn.functional as F
+
+    from landweave.transforms.resampling import answers_on
 
     found, device, K = probabilities.detach().float(), probabilities.device, classes
-    if label.kind == "map" and found.shape[-2:] != label.values.shape[-2:]:
-        found = F.interpolate(found, size=label.values.shape[-2:], mode="bilinear")
+    if label.kind == "map":
+        found = answers_on(found, label.values.shape[-2:])
     truth, answers = label.values.to(device).long(), found.argmax(1)
     known = label.known.to(device) & (truth != UNKNOWN)
     strange = known & ((truth < 0) | (truth >= K))

@@ -18,7 +18,7 @@ from landweave.methods.uperfuse import UPerFuse
 from landweave.run.experiment import CHECKPOINT, Experiment
 from landweave.run.material import Material
 from landweave.run.predict import Run, open_run
-from landweave.run.released import SUFFIXES, released
+from landweave.run.released import SUFFIXES, Released, released
 
 if TYPE_CHECKING:
     from landweave.nn.model import Model
@@ -183,12 +183,13 @@ def adopted(material: Material, start: Start) -> Material:
         task=material.task if same else start.task,
         contract=start.contract,
         counts=tuple(start.config["class_counts"]),
+        trained={material.task if same else start.task: tuple(start.trained_classes)},
         scored=bool(same),
     )
 
 
 def read_alike(material: Material, start: Start, given: Statistics) -> Material:
-    """The material with radar read as the encoders that are taken read it.
+    """The material with radar read as the encoders that are taken read it; of released weights with all classes.
 
     Runs of before standardised linear power as it is, where it is read in dB today.
 
@@ -197,6 +198,8 @@ def read_alike(material: Material, start: Start, given: Statistics) -> Material:
         start: what the training begins with.
         given: `data.statistics`; what they tell of a sensor stays.
     """
+    if isinstance(start, Released) and start.untrained:
+        material = replace(material, trained={n: tuple(range(len(t.legend))) for n, t in material.tasks.items()})
     streams = dict(material.contract.streams)
     for name, row in streams.items():
         other = start.contract.streams.get(name)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class Tally:
     """Counts of one task over the places of a split.
 
-    `counts` are those of the training labels by class: a class without any is not scored. `without` are indices of
+    `trained` are the indices of the classes that were learned: no other is scored. `without` are indices of
     classes that no score counts. `tolerance` asks for a reading without the pixels near boundaries, of label maps.
     """
 
     name: str
     task: Task
-    counts: Sequence[int]
+    trained: Sequence[int]
     references: Sequence[Reference]
     without: Sequence[int] | None = None
     tolerance: Tolerance | None = None
@@ -51,16 +51,18 @@ class Tally:
         return self.scorers[""]
 
     def _scorer(self) -> Scorer:
-        return Scorer(self.task, scored=[i for i, n in enumerate(self.counts) if n > 0], without=self.without)
+        return Scorer(self.task, scored=self.trained, without=self.without)
 
     def count(self, batch: Batch, found: Tensor) -> list[float | None]:
         """Count a batch of raw images and the run's answers; gives the score of each place, None where it has none."""
         import torch
 
+        from landweave.run.references import thinned
+
         label = batch.labels[self.name]
         places = self.own.add(label, found)
         for r in self.references:
-            self.scorers[r.name].add(label, torch.from_numpy(np.array(r.predict(batch))))
+            self.scorers[r.name].add(thinned(label, r.step), torch.from_numpy(np.array(r.predict(batch))))
         if places is None:
             return [self._alone(label, found, b) for b in range(len(batch))]
         if self.tolerance is not None:
@@ -115,7 +117,7 @@ class Tally:
         trivial = self.scorers[self.references[0].name].scores()
         out = {
             "classes": [
-                {"name": c.name, "color": c.color, "trained": self.counts[i] > 0, "support": support[i]}
+                {"name": c.name, "color": c.color, "trained": i in self.trained, "support": support[i]}
                 for i, c in enumerate(self.task.legend.classes)
             ],
             "n": own.n,
@@ -127,6 +129,7 @@ class Tally:
                 r.name: {
                     "scores": clean(self.scorers[r.name].scores()),
                     "confusion": self.scorers[r.name].confusion(),
+                    "step": r.step,
                 }
                 for r in self.references
             },
@@ -165,7 +168,9 @@ class Tally:
 
     def _reading(self, one: Reading) -> dict[str, Any]:
         mine = one.legend.name == self.task.legend.name
-        without = self.own.without if mine else one.legend.unscored_indices
+        named = {self.task.legend.names[k] for k in self.own.without}
+        above = [k for k, n in enumerate(one.legend.names) if n in named or k in one.legend.unscored_indices]
+        without = self.own.without if mine else above
         kept = [k for k in range(len(one.legend)) if k not in without]
         if mine:
             kept = [k for k in kept if k in self.own.scored]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +44,18 @@ def to_common(batch: Batch, size: tuple[int, int], *, method: Method = "bilinear
     """All sensors on one raster of `size` (H, W), for models that stack sensors; labels stay as they are."""
     images = {k: resample(v, size, unit=sensor(k).unit, method=method) for k, v in batch.images.items()}
     return replace(batch, images=images)
+
+
+def answers_on(found: Float[Tensor, "B K h w"], size: Sequence[int]) -> Float[Tensor, "B K H W"]:
+    """Probabilities of classes on a finer or coarser grid, by the rule of the losses: logits are interpolated.
+
+    Logits are the logarithms of probabilities but for one number a pixel, which `softmax` takes out again, before
+    interpolating or after. Between two pixels the surer one so has more to say than in a mean of probabilities.
+    """
+    if tuple(found.shape[-2:]) == tuple(size):
+        return found
+    logits = found.clamp(min=torch.finfo(torch.float32).tiny).log()
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False).softmax(1)
 
 
 def physical(image: Image) -> Image:
