@@ -24,12 +24,12 @@ SMOKE_PLACES = 60
 PLACES = 400
 SEEDS = (0, 1, 2)
 BOTH = "aerial:N+R+G, s2-l2a"
-SHUFFLED = "method.faults={faults: [{kind: shuffle, sensor: s2-l2a}]}"
+SHUFFLED = ("method.faults={faults: [{kind: shuffle, sensor: s2-l2a}]}", "train.monitor=faulty.oa")
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "aerial image": ("aerial:N+R+G", ()),
     "Sentinel-2 series": ("s2-l2a", ()),
     "both": (BOTH, ()),
-    "both, dates shuffled": (BOTH, (SHUFFLED,)),
+    "both, dates shuffled": (BOTH, SHUFFLED),
 }
 LEARNING = (
     "method.without={lpis-1: [background, mixed crops]}",

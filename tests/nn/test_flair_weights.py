@@ -288,6 +288,13 @@ def test_series_alone_do_not_answer_with_what_is_no_answer(tmp_path: Path) -> No
         load_released(theirs, saved, {"main": Head.of(COSIA_19)}, untrained=True)
 
 
+def test_one_sensor_of_a_file_of_several_lacks_the_fusion_that_its_answers_go_through(golden: Case, file: Path) -> None:
+    contract = Contract({"aerial": inputs(golden)[0].streams["aerial"]})
+    assert load_released(built(golden, contract), file, HEADS) == ["left there: s2-l2a, the fusion"]
+    with pytest.raises(RunError, match=r"through the fusion of several sensors\n  fix: .*evaluate --only"):
+        load_released(built(golden, contract), file, HEADS, untrained=True)
+
+
 def test_without_training_nothing_that_answers_starts_anew(golden: Case, file: Path, tmp_path: Path) -> None:
     saved, theirs, _ = series(tmp_path, main=19, **{"lpis-1": 23})
     heads = {"main": Head.of(COSIA_15), "lpis-1": HEADS["lpis-1"]}

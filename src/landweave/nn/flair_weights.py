@@ -57,6 +57,8 @@ ABOVE = ("answers.", "branches.", "decoders.")
 """Parts that may start anew in whole or in part, as another number of classes changes them."""
 UNETS = "released files with the decoder U-Net"
 UPERNETS = "a file whose name ends in -upernet, with method.decoder.kind=upernet-flair"
+FUSION = "the fusion"
+"""What is told of the layers that join sensors, where a model of one sensor takes its part of a file of several."""
 OURS = ("fuse.learned.", "fuse.means.", "means.", "merge.", "told.")
 """Parts that FLAIR-HUB has not."""
 
@@ -216,6 +218,13 @@ def _require_whole(model: UPerFuseModel, taken: Translation, file: Path) -> None
             where=file,
             fix="set method.series.last=official, or train.epochs=1 or more",
         )
+    if FUSION in taken.left:
+        raise RunError(
+            "train.epochs=0 keeps a file as it is; its answers go through the fusion of several sensors",
+            where=file,
+            fix="give data.streams all sensors of the file, and hide some with landweave evaluate --only; "
+            "or set train.epochs=1 or more",
+        )
 
 
 def _answers(model: UPerFuseModel, part: str) -> bool:
@@ -349,6 +358,8 @@ class Translation:
         """The convolutions of the stages, their columns in our order, without those of sensors that the model lacks."""
         fuse = self.model.fuse
         if fuse is None or not len(fuse.narrow):
+            if self.left & set(SENSORS.values()) and any(key.startswith("fusion_handler.") for key in self.given):
+                self.left.add(FUSION)
             return
         for stage in fuse.narrow:
             weight = self.given.get(f"fusion_handler.conv_f.{int(stage) - MEETS}.weight")
