@@ -265,11 +265,11 @@ class Translation:
                 parts[part](owner, name, value)
             elif part != "fusion_handler":
                 self.wrong.append(f"{key} is unknown")
+        self.left |= {s for p, s in SENSORS.items() if self._has(p) and s not in model.sensors}
         self._fusion()
         if not (model.pyramids or model.late or len(model.decoders)):
             for sensor in model.answers:
                 self._alone(sensor, next(iter(self.heads.values())), theirs=not mains)
-        self.left |= {s for p, s in SENSORS.items() if self._has(p) and s not in model.sensors}
 
     def _has(self, part: str) -> bool:
         return any(k.startswith(f"encoders.{part}.") for k in self.given)
