@@ -94,6 +94,17 @@ def test_a_fault_is_named_with_its_band(
     assert any(line.startswith(f"{band}: ") for line in found.lines())
 
 
+@pytest.mark.parametrize("band", ["B02", "B05", "B08", "B12"])
+def test_the_factor_of_a_gain_is_told_in_the_unit(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path, band: str
+) -> None:
+    """Residuals are of logs to which a floor was added, which in a dark band is much: 1.5 would be told as 1.3."""
+    found = look(run, tmp_path, spoilt(clean, **{band: clean[BANDS.index(band)] * 1.5}))
+    (one,) = found.suspects
+    assert one.text.startswith("gain or offset: ")
+    assert float(one.text.split()[3]) == pytest.approx(1.5, abs=0.12)
+
+
 def test_swapped_bands_are_named_with_each_other(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:
     found = look(run, tmp_path, spoilt(clean, B03=clean[BANDS.index("B11")], B11=clean[1]))
     assert {(s.band, s.what, s.other) for s in found.suspects} == {("B03", "swapped", "B11"), ("B11", "swapped", "B03")}

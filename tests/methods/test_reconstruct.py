@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from landweave.contract import BandStats, Contract, StreamContract
 from landweave.data.dataset import Task
+from landweave.data.order import shuffled
 from landweave.errors import ConfigError
 from landweave.legends import Legend
 from landweave.methods.reconstruct import Reconstruct
-from landweave.methods.standard import most_correlated
+from landweave.methods.standard import images, most_correlated
 from landweave.nn.reconstruct import BandScale, Read, ReconstructModel
 from landweave.nn.ridge import Ridge, features
 from landweave.run.experiment import recipe
@@ -140,6 +143,35 @@ def test_a_scale_goes_there_and_back(sensor: str, unit: str) -> None:
         assert float(scale.to(x * 1.3 + 0.3 * (scale.floor or 0)).sub(scale.to(x)).mean()) == pytest.approx(np.log(1.3))
     if unit == "dB":
         assert float(shifted.mean()) == pytest.approx(np.log(10**0.3), rel=1e-5)
+
+
+@pytest.mark.parametrize(("sensor", "unit"), [("s2-l2a", "reflectance"), ("s1-grd-sigma0", "dB"), ("dem", "metre")])
+@pytest.mark.parametrize("due", [0.02, 0.3])
+def test_a_residual_is_told_in_the_unit(sensor: str, unit: str, due: float) -> None:
+    scale = BandScale.of(contract(("a", "b"), sensor, unit).streams[sensor])
+    value = {"reflectance": 1.5 * due, "dB": due + 10 * np.log10(1.5), "metre": due + 1.5}[unit]
+    level = scale.to(torch.full((1, 2, 1, 1), value)) - scale.to(torch.full((1, 2, 1, 1), due))
+    much, how = scale.departure(float(level[0, 1]), value, 1)
+    assert much == pytest.approx(1.5, rel=1e-4)
+    assert how == ("more" if unit == "metre" else "times")
+    assert unit != "reflectance" or scale.departure(9.0, 0.02, 0) == (np.inf, "times"), "no light was due"
+
+
+def test_no_more_images_are_read_than_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landweave.methods.standard.MOST", 4)
+    made, taken = model(), []
+
+    def batches() -> Iterator[Batch]:
+        for i in range(9):
+            taken.append(i)
+            yield cubes(batch(i), contract())
+
+    assert len(list(images(made, "s2-l2a", batches))) == 4
+    assert taken == [0, 1]
+    drawn = shuffled(range(1000))
+    assert sorted(drawn) == list(range(1000))
+    assert drawn == shuffled(range(1000))
+    assert 400 < np.mean(drawn[:100]) < 600, "the first are of the whole"
 
 
 def test_the_most_correlated_band_predicts_a_multiple_of_itself() -> None:

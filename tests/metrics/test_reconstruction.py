@@ -180,6 +180,15 @@ def test_far_medians_alone_make_an_image_unlike(clean: Clean) -> None:
     assert found.unlike
 
 
+def test_of_clean_blocks_one_in_a_hundred_is_suspect_by_any_figure() -> None:
+    """By each of four figures one in a hundred is; by the worst of them it would be three or four."""
+    blocks = [RNG.standard_t(4, (C, len(KINDS), 12, 12)) for _ in range(40)]
+    told, medians = [of_image(b) for b in blocks], RNG.normal(size=(N, C))
+    clean = Clean.of(told, blocks, learned=medians, medians=medians)
+    fresh = np.concatenate([clean.block_scores(RNG.standard_t(4, (C, len(KINDS), 12, 12))).ravel() for _ in range(40)])
+    assert np.mean(fresh > 1) == pytest.approx(0.01, abs=0.003)
+
+
 def test_a_standard_is_kept_as_plain_data(clean: Clean) -> None:
     import json
 

@@ -24,6 +24,11 @@ def evenly(indices: Sequence[int], most: int | None) -> list[int]:
     return [indices[i] for i in np.linspace(0, len(indices) - 1, most).round().astype(int)]
 
 
+def shuffled(indices: Sequence[int]) -> list[int]:
+    """All of some positions in an order of no meaning, always the same: the first of them are a draw."""
+    return [indices[i] for i in np.random.default_rng(0).permutation(len(indices))]
+
+
 def in_order(at: Positions, batch_size: int, rank: int, world: int) -> list[Positions]:
     """The batches of one rank: each place on one rank; as many batches on each."""
     runs = np.array_split(at, world)

@@ -16,6 +16,7 @@ from landweave.errors import listed
 from landweave.maps.finding_scene import At, Sample, Scene
 from landweave.metrics.suspicion import KINDS, Values, of_image
 from landweave.metrics.verdict import Clean, Verdict
+from landweave.nn.reconstruct import BandScale
 from landweave.sensors import sensor
 
 What = Literal["dead", "saturated", "stripes", "swapped", "gain", "texture"]
@@ -26,6 +27,8 @@ CUT = 0.02
 PLAIN: tuple[What, ...] = ("dead", "saturated", "stripes", "swapped")
 """What no product level or scale looks like."""
 VAPOUR = "nir09"
+MANY = 20
+"""Times what it should be, from which the number means nothing."""
 LEVEL, ROUGH, LINES, FLAT = range(len(KINDS))
 
 
@@ -54,6 +57,7 @@ def suspects(scene: Scene, clean: Clean, verdict: Verdict, seen: Sample, chosen:
     told = of_image(scene.figures(chosen, verdict.suspects)) if verdict.suspects else np.empty((0, 0))
     found: dict[int, Suspect] = {c: s for c in verdict.suspects if (s := _constant(scene.stream, seen, c))}
     left = [c for c in verdict.suspects if c not in found]
+    scale = scene.model.net(scene.stream.sensor).scale
     for a, b in combinations(left, 2):
         if a not in found and b not in found and _swapped(scene, clean, verdict, chosen, (a, b)):
             for one, other in ((a, b), (b, a)):
@@ -61,7 +65,7 @@ def suspects(scene: Scene, clean: Clean, verdict: Verdict, seen: Sample, chosen:
                 found[one] = Suspect(bands[one], "swapped", text, bands[other])
     for c in left:
         if c not in found:
-            found[c] = _by_figures(bands[c], verdict.final[c], told[c], scene.stream.unit, seen, c)
+            found[c] = _by_figures(bands[c], verdict.final[c], told[c], scene.stream.unit, seen, c, scale)
     return [found[c] for c in verdict.suspects]
 
 
@@ -81,9 +85,10 @@ def _swapped(scene: Scene, clean: Clean, verdict: Verdict, chosen: list[At], pai
     return bool(told.max() < min(1.0, before.max(1).min()))
 
 
-def _by_figures(band: str, scores: Values, told: Values, unit: str, seen: Sample, at: int) -> Suspect:
+def _by_figures(band: str, scores: Values, told: Values, unit: str, seen: Sample, at: int, scale: BandScale) -> Suspect:
     """By the figure that accuses most."""
     worst = int(scores.argmax())
+    middle = float(np.median(seen.physical[at][seen.seen[at]]))
     if worst == FLAT:
         values = seen.physical[at][seen.seen[at]]
         share = float((values == values.max()).mean())
@@ -91,11 +96,13 @@ def _by_figures(band: str, scores: Values, told: Values, unit: str, seen: Sample
             return Suspect(band, "saturated", f"saturated: {share:.0%} of its pixels are {values.max():.4g} {unit}")
         return Suspect(band, "dead", "dead in part: in many blocks most pixels are one number")
     if worst == LINES:
-        jump = math.expm1(math.exp(told[LINES]))
-        return Suspect(band, "stripes", f"stripes: rows or columns that differ by {jump:.0%} from their neighbours")
+        much, how = scale.departure(math.exp(told[LINES]), middle, at)
+        by = f"{much:.3g} {unit}" if how == "more" else f"{much - 1:.0%}" if much < MANY else "far"
+        return Suspect(band, "stripes", f"stripes: rows or columns that differ by {by} from their neighbours")
     if worst == LEVEL:
-        factor = math.exp(told[LEVEL])
-        return Suspect(band, "gain", f"gain or offset: {factor:.2f} times what the other bands say")
+        much, how = scale.departure(float(told[LEVEL]), middle, at)
+        by = f"{much:+.3g} {unit} beside" if how == "more" else f"{much:.2f} times" if much < MANY else "far above"
+        return Suspect(band, "gain", f"gain or offset: {by} what the other bands say")
     return Suspect(band, "texture", "noise, or shifted: it differs from pixel to pixel from what the other bands say")
 
 

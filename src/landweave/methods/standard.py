@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Batches = Callable[[], Iterable[Batch]]
-"""A pass over places, as cubes."""
+"""A pass over places, as cubes, in a drawn order: of many the first `MOST` stand for all."""
 PREDICTORS: tuple[By, ...] = get_args(By)
 TRIVIAL = ("most correlated band", "band mean")
 """Predictions that cost nothing: one other band, scaled, and the band's mean over the training places."""
@@ -79,9 +79,11 @@ def images(model: ReconstructModel, sensor: str, batches: Batches) -> Iterator[R
     for batch in batches():
         read = model.read(sensor, batch.to(device).images[sensor])
         for n in range(len(read.values)):
-            if count < MOST and bool(read.seen[n].any()):
+            if bool(read.seen[n].any()):
                 count += 1
                 yield read.one(n)
+                if count == MOST:
+                    return
 
 
 def measured(

@@ -78,6 +78,7 @@ class Clean:
         pooled = np.concatenate([spread.block(b).transpose(1, 0, 2, 3).reshape(len(KINDS), -1) for b in blocks], 1)
         pooled = pooled[:, np.isfinite(pooled[0])]
         block_scale = np.maximum(np.quantile(pooled, BLOCKS, 1), LEAST)
+        block_scale *= max(1.0, float(np.quantile((pooled / block_scale[:, None]).max(0), BLOCKS)))  # of four figures
         mean, covariance = _joint(learned)
         empty = cls(spread, scale, limit, block_scale, mean, covariance, 1.0)
         distances = [empty.distance(m) for m in medians]

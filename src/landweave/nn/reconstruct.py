@@ -33,6 +33,10 @@ FLOOR = 0.1
 relative noise is large, weigh less."""
 
 
+DECIBEL = math.log(10) / 10
+"""Of a natural logarithm, in a dB."""
+
+
 @dataclass(frozen=True)
 class BandScale:
     """From a sensor's unit to the scale that predictions are made on, centred a band, and back."""
@@ -47,7 +51,7 @@ class BandScale:
         """The scale of a sensor by its unit and training statistics."""
         C = len(stream.bands)
         if stream.unit == "dB":
-            return cls(tuple(stream.mean), None, (math.log(10) / 10,) * C)
+            return cls(tuple(stream.mean), None, (DECIBEL,) * C)
         if stream.unit == "metre":
             return cls(tuple(stream.mean), None, tuple(1 / s for s in stream.std))
         floor = max(FLOOR * sum(stream.mean) / C, 1e-6)
@@ -70,6 +74,18 @@ class BandScale:
         """In the sensor's unit."""
         centre, factor = self._columns(values)
         return values / factor + centre if self.floor is None else (values + centre).exp() - self.floor
+
+    def departure(self, level: float, value: float, band: int) -> tuple[float, Literal["times", "more"]]:
+        """What a residual of `level` on the scale is in the unit, at a pixel of `value`: a ratio, or of heights a sum.
+
+        A log to which a floor was added says less of a dark pixel than of a bright one: a reflectance of 0.02 that is
+        1.5 times what it should be has the residual of one of 0.2 that is 1.26 times it.
+        """
+        if self.floor is None:
+            share = level / self.factor[band]
+            return (math.exp(level), "times") if self.factor[band] == DECIBEL else (share, "more")
+        due = (max(value, 0.0) + self.floor) * math.exp(-level) - self.floor
+        return (value / due if due > self.dark else math.inf), "times"
 
     def _columns(self, like: Tensor) -> tuple[Tensor, Tensor]:
         made = (torch.tensor(v, dtype=like.dtype, device=like.device) for v in (self.centre, self.factor))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from landweave.data.order import evenly
+from landweave.data.order import evenly, shuffled
 from landweave.files import write_json
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
@@ -86,7 +86,9 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
         means = _mean_features(experiment, material, model)
         model.set_mean_features(means)
         scorers = _validated(experiment, material, model) if experiment.classifier and material.scored else {}
-        passes = (partial(_cubes, experiment, material, model, at) for at in (material.train, material.validation))
+        passes = (
+            partial(_cubes, experiment, material, model, shuffled(at)) for at in (material.train, material.validation)
+        )
         measured = experiment.method.measure(model, *passes)
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())

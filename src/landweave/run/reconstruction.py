@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from landweave.data.order import shuffled
 from landweave.errors import RunError
 from landweave.files import write_json
 from landweave.run.evaluate import Progress, reopen
@@ -45,7 +46,7 @@ def evaluate_bands(
 
     def passes() -> Iterable[Batch]:
         done = 0
-        for batch in scene.batches(scene.scored, batch_size=run.settings.train.batch_size):
+        for batch in scene.batches(shuffled(scene.scored), batch_size=run.settings.train.batch_size):
             yield cubes(batch, run.contract)
             done += len(batch)
             if progress:
