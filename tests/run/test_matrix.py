@@ -23,11 +23,14 @@ from landweave.metrics.align import alignment
 from landweave.nn.config import Linear
 from landweave.run.evaluate import evaluate, reopen
 from landweave.run.experiment import recipe
-from landweave.run.matrix import COMPLETE, TEST, columns, matrix
+from landweave.run.finish import finish
+from landweave.run.material import gather
+from landweave.run.matrix import COMPLETE, TEST, Column, columns, matrix
 from landweave.run.matrix_look import Places, look
 from landweave.run.matrix_text import comma_separated, markdown
 from landweave.run.predict import Run, open_run
 from landweave.run.probe import Known, Probe, train_head
+from landweave.sample import Sample
 from landweave.transforms import cubes
 from landweave.transforms.faults import LOOK, Faults, named, spoil
 from tests.data.fake import Fake
@@ -349,6 +352,54 @@ def test_maps_have_their_own_decoder_and_one_trained_anew(data: Path, tmp_path: 
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
     matrix([one], SETS[:2], probe=probe)
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp  # a finished decoder is used again
+
+
+def test_decoders_that_are_compared_are_taught_alike_and_scored_on_the_split(data: Path, tmp_path: Path) -> None:
+    decoder = "method.decoder={kind: unet, channels: [8, 8, 8, 8, 8]}"
+    one = made(data, tmp_path / "teacher", "segment", decoder, task="cover")
+    other = made(
+        data, tmp_path / "other", "segment", decoder, "train.batch_size=3", "optim.schedule=constant",
+        "method.augment.flip=0", "seed=5", task="cover",
+    )  # fmt: skip
+    probe, work = Probe(epochs=1, seeds=1), tmp_path / "work"
+    found = matrix([one, other], SETS[1:2], probe=probe, work=work, split="validation")
+    fault = SETS[1]
+    folders = {
+        name: next(p for p in work.iterdir() if p.name.startswith(f"{name}-missing")) for name in ("teacher", "other")
+    }
+    first, second = (open_run(f).settings.model_dump(exclude={"start"}) for f in folders.values())
+    assert first == second
+    assert first["train"]["batch_size"] == open_run(one).settings.train.batch_size
+    for name, folder in folders.items():
+        scores = evaluate(folder, split="validation", faults=fault.faults, fault_name="m")["scores"]
+        assert found.cell(name, fault.name).probe["miou_existing"]["mean"] == pytest.approx(scores["miou_existing"])
+    before = len(list(work.iterdir()))
+    matrix([one], [Column(fault.name, fault.at(0.5))], probe=probe, work=work)  # of one name, and another share
+    assert len(list(work.iterdir())) == before + 1
+
+
+def test_pretrainings_on_data_without_labels_are_compared_by_their_features(tmp_path: Path) -> None:
+    class Bare(Fake):
+        def read(self, index: int) -> Sample:
+            return replace(super().read(index), labels={})
+
+    pack(Bare(count=36, size=32, dates=1, streams=("s2-l2a@10", "s1-rtc-gamma0"), tasks={}), tmp_path / "bare")
+    runs = []
+    for seed in (1, 2):
+        words = ("data.kind=pack", f"data.path={tmp_path / 'bare'}", "method.encoder.name=test_resnet")
+        settings = recipe("iai-simclr", [*words, "train.batch_size=8", f"seed={seed}"])
+        settings = settings.first or settings
+        folder = tmp_path / f"run-{seed}"
+        folder.mkdir()
+        material = gather(settings, folder)
+        torch.manual_seed(seed)
+        finish(settings, material, settings.method.build(material.contract, material.kind), folder)
+        runs.append(folder)
+    found = matrix(runs, columns(["missing:B02,B04@0.9"]), probe=QUICK)
+    cell = found.cell("run-2", "missing:B02,B04@0.9")
+    assert cell.alignment is not None
+    assert cell.unchanged is None
+    assert cell.drop_in == cell.probe == {}
 
 
 def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], tmp_path: Path) -> None:

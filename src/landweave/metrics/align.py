@@ -47,8 +47,10 @@ class Alignment:
 def alignment(student: ArrayLike, teacher: ArrayLike, *, batch: int = BATCH, scale: float = SCALE) -> Alignment:
     """Compare embeddings of the same places.
 
-    Batches are consecutive rows; a last one that is shorter counts only where there is no other, because the loss and
-    the retrieval within a batch depend on its size (the paper's training drops it too).
+    Batches are drawn once and for all: in the order of most data sets neighbours are of one class, and places of one
+    class are hard to tell apart, which training in drawn batches never asked for. A last one that is shorter counts
+    only where there is no other, because the loss and the retrieval within a batch depend on its size (the paper's
+    training drops it too).
 
     Args:
         student: N D, of faulty images.
@@ -64,8 +66,9 @@ def alignment(student: ArrayLike, teacher: ArrayLike, *, batch: int = BATCH, sca
         raise ValueError(f"student is {a.shape} and teacher {b.shape}; both must be N D, with at least one row")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("a value is not finite")
-    parts = [slice(i, i + batch) for i in range(0, len(a), batch)]
-    whole = [p for p in parts if p.stop <= len(a)] or parts
+    order = np.random.default_rng(0).permutation(len(a))
+    parts = [order[i : i + batch] for i in range(0, len(a), batch)]
+    whole = [p for p in parts if len(p) == batch] or parts
     found = [ranks(a[p], b[p]) == 1 for p in whole]
     s, t = _unit(a), _unit(b)
     return Alignment(

@@ -53,7 +53,7 @@ def measured(
         found |= {f"{who}_{s}_drop_in": faulty[at].scores.get(s) for s in SCORES[runs[0].kind]}
         found |= {f"{who}_{s}_complete": whole[at].scores.get(s) for s in SCORES[runs[0].kind]}
     if runs[0].kind == "map":
-        found |= _decoded(runs, faults, probe, work, changes)
+        found |= _decoded(runs, faults, probe, split=split, work=work, changes=changes)
     else:
         found |= _probed(runs, faults, probe, test, faulty, changes)
     for name in SCORES[runs[0].kind]:
@@ -121,17 +121,19 @@ def _probed(
     return found
 
 
-def _decoded(runs: Sequence[Run], faults: Faults, probe: Probe, work: Path, changes: Sequence[str]) -> Values:
-    """A decoder trained anew for each run."""
+def _decoded(
+    runs: Sequence[Run], faults: Faults, probe: Probe, *, split: str, work: Path, changes: Sequence[str]
+) -> Values:
+    """A decoder trained anew for each run, both with the settings and the seed of the teacher's."""
     found: Values = {}
     for who, at in (("teacher", 0), ("student", len(runs) - 1)):
         if who == "student" and len(runs) == 1:
             found |= {f"student_{name}": found[f"teacher_{name}"] for name in SCORES["map"]}
             continue
-        (folder,) = decoders(runs[at], faults, who, probe, work=work, changes=changes)
-        scores = evaluate(folder, changes=changes, faults=faults or None, fault_name="tested" if faults else "")[
-            "scores"
-        ]
+        like, seeds = runs[0], (runs[0].settings.seed,)
+        (folder,) = decoders(runs[at], faults, who, probe, like=like, work=work, changes=changes, seeds=seeds)
+        told = "tested" if faults else ""
+        scores = evaluate(folder, split=split, changes=changes, faults=faults or None, fault_name=told)["scores"]
         found |= {f"{who}_{name}": scores[name] for name in SCORES["map"]}
     return found
 

@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from landweave.data.order import repeat_factors
+from landweave.data.order import repeat_factors, shuffled
 from landweave.errors import RunError
 from landweave.files import write_text
 from landweave.methods.base import Start
@@ -104,8 +104,8 @@ class Fitting(L.LightningModule):
         return [max(factors) for factors in zip(*by_task, strict=True)]
 
     def val_dataloader(self) -> Any:
-        """All validation places, in order, each once."""
-        return self._loader(self.material.validation, shuffle_key=None)
+        """All validation places, each once, in an order of no meaning: losses of batches are of drawn ones."""
+        return self._loader(shuffled(self.material.validation), shuffle_key=None)
 
     def _loader(self, indices: Sequence[int], **options: Any) -> Any:
         from landweave.data.load import batches

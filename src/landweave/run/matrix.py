@@ -11,7 +11,7 @@ what Petcu 2024 (table 4.3) measures. The first run is the teacher, unless anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from landweave.metrics.contribution import Contribution, contributions
 from landweave.run.evaluate import reopen
 from landweave.run.matrix_look import Places, Seen, look, require_alike
 from landweave.run.predict import Run, fastest, open_run
-from landweave.run.probe import Known, Probe, decoders, score, spread_of, train_head
+from landweave.run.probe import Known, Probe, classes_of, decoders, score, spread_of, train_head
 from landweave.sample import Label, LabelKind
 from landweave.transforms.faults import LOOK, SETS, Constant, Faults, Missing, named
 
@@ -202,7 +202,7 @@ def matrix(
     first = next(iter(runs))
     scene = reopen(runs[first], split, changes)
     given = (Column(COMPLETE, Faults()), *(c for c in sets if c.name != COMPLETE))
-    job = _Job(runs, Places(scene, scene.scored, runs[first]), Places(scene, scene.train, runs[first]), given)
+    job = _Job(runs, Places(scene, scene.scored, runs[first]), Places(scene, scene.train, runs[first]), given, split)
     for column in given:
         column.faults.require({n: s.bands for n, s in runs[first].contract.streams.items()})
     players = _players(runs[first], bands)
@@ -273,6 +273,7 @@ class _Job:
     test: Places
     train: Places
     given: Sequence[Column]
+    split: str
     seen: dict[tuple[str, str], Seen] = field(default_factory=dict)
     probes: dict[tuple[str, str], dict[str, dict[str, Any]]] = field(default_factory=dict)
     curves: dict[tuple[str, str], dict[float, float | None]] = field(default_factory=dict)
@@ -295,7 +296,9 @@ class _Job:
             if run.kind == "map":
                 many = f"decoders of {probe.seeds} seeds" if probe.seeds > 1 else "a decoder"
                 tell(f"{column.name}: {many} on the features of {name}, {probe.epochs} epochs")
-                self.probes[name, column.name] = spread_of(list(_decoded(run, column, probe, work, changes)))
+                like, split = self.runs[self.first], self.split
+                found = _decoded(run, column, probe, like=like, split=split, work=work, changes=changes)
+                self.probes[name, column.name] = spread_of(list(found))
         scenes = [name for name, run in self.runs.items() if run.kind != "map" and run.task]
         if not scenes:
             return
@@ -340,7 +343,7 @@ class _Job:
     def cell(self, name: str, column: Column) -> Cell:
         mine, whole = self.seen[name, column.name], self.seen[name, COMPLETE]
         master = self.seen[self.first, COMPLETE]
-        truth = self.test.label()
+        truth = self.test.label() if mine.answers is not None else None
         curve = self.curves.get((name, column.name), {})
         heights = [v for v in curve.values() if v is not None]
         same = mine.features.shape == master.features.shape
@@ -371,23 +374,27 @@ class _Job:
 
 
 def _heads(run: Run, known: Known, test: Known, probe: Probe) -> list[dict[str, float]]:
+    """Scores of heads on the classes that they had labels of, which all encoders share: pretrainings know no others."""
     task = Task(run.kind, run.legend)
-    scored = run.trained_classes if run.classifier else ()
+    scored = classes_of(known.label)
     heads = [train_head(known, task, probe, seed=seed) for seed in range(probe.seeds)]
     return [score(head, test, task, scored=scored) for head in heads]
 
 
-def _decoded(run: Run, column: Column, probe: Probe, work: Path, changes: Sequence[str]) -> Any:
+def _decoded(
+    run: Run, column: Column, probe: Probe, *, like: Run, split: str, work: Path, changes: Sequence[str]
+) -> Iterator[Mapping[str, float]]:
     """Scores of decoders trained anew, under the faults that they learned with."""
     from landweave.run.evaluate import evaluate
 
     safe = "".join(c if c.isalnum() else "-" for c in column.name)
-    for folder in decoders(run, column.faults, safe, probe, work=work, changes=changes):
-        yield evaluate(folder, changes=changes, faults=column.faults, fault_name=column.name)["scores"]
+    for folder in decoders(run, column.faults, safe, probe, like=like, work=work, changes=changes):
+        found = evaluate(folder, split=split, changes=changes, faults=column.faults, fault_name=column.name)
+        yield found["scores"]
 
 
-def _same(before: Seen, after: Seen, truth: Label) -> float | None:
-    if before.answers is None or after.answers is None:
+def _same(before: Seen, after: Seen, truth: Label | None) -> float | None:
+    if before.answers is None or after.answers is None or truth is None:
         return None
     known = truth.known.numpy() if truth.kind in ("map", "multilabel") else None
     share = unchanged(before.answers, after.answers, known)

@@ -11,9 +11,11 @@ method.freeze=true method.faults=...`, with new faults at every epoch, since kep
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,6 +136,14 @@ def spread_of(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     return out
 
 
+def classes_of(label: Label) -> tuple[int, ...]:
+    """Indices of the classes that occur among known labels."""
+    values, known = label.values, label.known
+    if label.kind == "multilabel":
+        return tuple(((values != 0) & known).any(0).nonzero().flatten().tolist())
+    return tuple(sorted(set(values[known].tolist())))
+
+
 def together(labels: Sequence[Label]) -> Label:
     """The labels of several batches as one."""
     import torch
@@ -155,17 +165,30 @@ def _rows(label: Label, at: Tensor) -> Label:
 
 
 def decoders(
-    run: Run, faults: Faults, name: str, probe: Probe, *, work: Path, changes: Sequence[str] = ()
+    run: Run,
+    faults: Faults,
+    name: str,
+    probe: Probe,
+    *,
+    like: Run,
+    work: Path,
+    changes: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
 ) -> Iterator[Path]:
     """Run folders of decoders trained anew on the frozen encoders of a run, one a seed; finished ones are used again.
+
+    All that are compared are taught alike: on the labels, in batches, by a schedule and with an augmentation of one
+    run. By each run's own, a student's decoder would differ from its teacher's by more than the encoder below it.
 
     Args:
         run: the run whose encoders are held.
         faults: what training images suffer, anew at every epoch.
         name: of the faults, safe as a folder's name.
         probe: epochs, rate and seeds; its head, draws and batch size do not count.
+        like: the run whose data and training settings they are taught with, the first of a comparison.
         work: the folder below which they are trained.
         changes: where the data are now, if they have moved.
+        seeds: those of the decoders, `probe.seeds` from 0 by default.
     """
     from landweave.config import override, parse
     from landweave.methods import Segment
@@ -173,28 +196,32 @@ def decoders(
     from landweave.run.start import weights_mark
     from landweave.run.train import train
 
-    mine, mark = run.settings, weights_mark(run.folder)  # encoders trained anew have decoders of their own
+    mine, theirs = run.settings, like.settings
     method = Segment(
         encoder=mine.method.encoder,
         fusion=mine.method.fusion,
-        augment=mine.method.augment,
+        augment=theirs.method.augment,
         decoder=decoder_of(run),
         faults=faults,
         freeze=True,
     )
-    for seed in range(probe.seeds):
-        settings = mine.train.model_copy(
-            update={"epochs": probe.epochs, "max_minutes": None, "monitor": "",
-                    "validate_every": probe.epochs}
-        )  # fmt: skip
-        experiment = mine.model_copy(
-            update={"recipe": "segment", "seed": seed, "method": method, "train": settings, "pretrain": None,
-                    "optim": mine.optim.model_copy(update={"lr": probe.lr}), "start": str(run.folder),
-                    "classifier": True}
-        )  # fmt: skip
+    settings = {"epochs": probe.epochs, "max_minutes": None, "monitor": "", "validate_every": probe.epochs}
+    taught: dict[str, Any] = {
+        "recipe": "segment",
+        "method": method,
+        "train": theirs.train.model_copy(update=settings),
+        "optim": theirs.optim.model_copy(update={"lr": probe.lr}),
+        "pretrain": None,
+        "start": str(run.folder.resolve()),
+        "classifier": True,
+    }
+    for seed in range(probe.seeds) if seeds is None else seeds:
+        experiment = theirs.model_copy(update={**taught, "seed": seed})
         if changes:
             experiment = parse(Experiment, override(experiment.model_dump(mode="json"), changes), changes=changes)
-        yield train(experiment, work / f"{run.folder.resolve().name}-{mark}-{name}-{seed}", progress=False)
+        told = experiment.model_dump(mode="json", exclude={"start", "seed"})  # encoders are told by their weights
+        mark = blake2b(json.dumps([weights_mark(run.folder), told]).encode(), digest_size=6).hexdigest()
+        yield train(experiment, work / f"{run.folder.resolve().name}-{name}-{mark}-{seed}", progress=False)
 
 
 def decoder_of(run: Run) -> Any:
