@@ -200,6 +200,15 @@ def test_only_the_last_layer_may_learn() -> None:
         pair(train="head")
 
 
+def test_the_last_layer_of_a_mix_transformer_may_learn_alone() -> None:
+    encoder = {"name": "mit_b0", "width": 12}
+    method = method_of("adapt", faults=MISSING, encoder=encoder, train="head")
+    student = method.build(contract_of(ONE), task_of("class"))
+    method.attach(student, teacher_of(method_of("supervised", encoder=encoder)))
+    learning = {n for n, p in student.named_parameters() if p.requires_grad}
+    assert learning == {"encoders.s2-l2a.net.fc.weight", "encoders.s2-l2a.net.fc.bias"}
+
+
 def test_projections_are_matched_and_kept() -> None:
     heads = {"main": {"dim": 6}, "other": {"dim": 4}}
     terms = {"intra": {"kind": "intra"}, "far": {"kind": "inter", "head": "other"}}

@@ -74,6 +74,17 @@ def test_it_computes_the_formula() -> None:
     torch.testing.assert_close(decoder([image, *maps]), x, rtol=1e-4, atol=1e-5)
 
 
+def test_pyramid_pooling_stands_in_a_sixteenth_whatever_the_stride_of_the_encoder() -> None:
+    """An encoder of stride 16 has its last map there already (Chen et al. 2018): no need to enlarge it."""
+    decoder = DeepLabDecoder(DeepLab(channels=16, low=3), low=4, high=6).eval()
+    seen: list[tuple[int, ...]] = []
+    decoder.aspp.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[-2:])))
+    for last in (2, 4):
+        maps = [torch.zeros(1, 0, 64, 64), *pyramid((5, 4, 4, 4), 64, B=1), torch.zeros(1, 6, last, last)]
+        assert decoder(maps).shape[-2:] == (16, 16)
+    assert seen == [(4, 4), (4, 4)]
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
 def test_it_reads_two_stages_of_any_backbone_and_trains_on_one_place(name: str) -> None:
     torch.manual_seed(0)

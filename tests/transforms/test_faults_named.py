@@ -111,6 +111,8 @@ ONE: dict[str, Fault] = {
     "holes@0.5": Holes(cover=(0.5, 0.5)),
     "stripes:B08@0.3": Stripes(bands=("B08",), strength=0.3),
     "gaps@0.25": Stripes(gap=True, known=True, period=4),
+    "gaps@0.3": Stripes(gap=True, known=True, period=10, width=3),
+    "gaps@0.9": Stripes(gap=True, known=True, period=10, width=9),
     "dead-columns:B08@0.1": DeadColumns(bands=("B08",), share=0.1),
     "saturation@0.2": Saturation(share=0.2),
 }
@@ -119,6 +121,13 @@ ONE: dict[str, Fault] = {
 @pytest.mark.parametrize("text", ONE)
 def test_faults_by_name(text: str) -> None:
     assert named(text) == named(f" {text} ") == Faults(faults=(ONE[text],))
+
+
+@pytest.mark.parametrize("size", [[1, 9], {"kind": "growing", "end": 9}, {"kind": "growing", "start": 3}])
+def test_more_bands_than_there_are_cannot_be_hidden(size: object) -> None:
+    faults = Faults.model_validate({"faults": [{"kind": "missing", "bands": ["B02", "B08"], "size": size}]})
+    with pytest.raises(ConfigError, match=r"it hides up to \d bands, of 2"):
+        faults.require({"s2-l2a": ("B02", "B03", "B08")})
 
 
 def test_none_is_no_fault() -> None:
@@ -146,6 +155,8 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
         ("petcu2024-names/B2-B9", "has no set `B2 B9`"),
         ("petcu2024-names/B2@x", "`x` after @ is not a number"),
         ("missing:B08@1.2", "ratio"),
+        ("gaps@5", "gaps are a share of the lines, and this is 5"),
+        ("gaps@0", "gaps are a share of the lines, and this is 0"),
         ("missing:B14", "B14"),
         ("missing:s1-grd-sigma0:B02", "s1-grd-sigma0 has no band `B02`"),
         ("absent:s1-grd-sigma", "did you mean `s1-grd-sigma0`"),

@@ -96,11 +96,12 @@ def _decoder(settings: Decoder, channels: Sequence[int]) -> tuple[nn.Module, int
 class DeepLabDecoder(nn.Module):
     """The decoder of DeepLabV3+ (Chen et al. 2018) with plain convolutions, as the baseline of DFC2020 wires it.
 
-    high (1/32) x 2 bilinear -> ASPP: 1 x 1, three dilated 3 x 3, mean of the image -> 1 x 1 -> resized to 1/4 (corners
-    aligned) -> beside low (1/4), narrowed by 1 x 1 -> two 3 x 3. Each convolution has a batch norm and a ReLU. The
-    decoder of segmentation-models-pytorch separates its convolutions and has one layer where this has two, so only
-    its ASPP serves. Ours: the encoder's last stage keeps its stride (Petcu 2024, section 3.2.2, does the same), and the
-    mean of the image has a group norm, since a batch norm cannot train on one place.
+    high (1/32) x 2 bilinear (of an encoder of stride 16: as it is) -> ASPP: 1 x 1, three dilated 3 x 3, mean of the
+    image -> 1 x 1 -> resized to 1/4 (corners aligned) -> beside low (1/4), narrowed by 1 x 1 -> two 3 x 3. Each
+    convolution has a batch norm and a ReLU. The decoder of segmentation-models-pytorch separates its convolutions and
+    has one layer where this has two, so only its ASPP serves. Ours: the encoder's last stage keeps its stride (Petcu
+    2024, section 3.2.2, does the same), and the mean of the image has a group norm, since a batch norm cannot train on
+    one place.
 
     Args:
         settings: widths, dilations, dropout.
@@ -131,7 +132,9 @@ class DeepLabDecoder(nn.Module):
     def forward(self, maps: Sequence[Float[Tensor, "B D H W"]]) -> Float[Tensor, "B D H4 W4"]:
         """The map of 1/4 that the last layer reads, from the image (of no channel) and the `DEPTH` maps below it."""
         low, high = maps[LOW + 1], maps[-1]
-        high = self.aspp(resize(high, (2 * high.shape[-2], 2 * high.shape[-1])))
+        if 6 * high.shape[-1] < low.shape[-1]:  # an encoder of stride 16 has its last map in 1/16 already
+            high = resize(high, (2 * high.shape[-2], 2 * high.shape[-1]))
+        high = self.aspp(high)
         high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=True)
         joined: Tensor = self.join(torch.cat([high, self.narrow(low)], 1))
         return joined

@@ -34,6 +34,10 @@ class MixTransformer(nn.Module):
         nn.init.zeros_(self.net.patch_embed1.proj.bias)
         self.fc = nn.Linear(self.net.out_channels[-1], width) if width else nn.Identity()
 
+    def get_classifier(self) -> nn.Module:
+        """The last layer, under the name that timm's backbones have for it."""
+        return self.fc
+
     def forward(self, x: Float[Tensor, "N C H W"]) -> Any:
         """The maps, fine to coarse, or the features."""
         return self.net(x)[2:] if self.pyramid else self.forward_head(self.forward_features(x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
 
 _FILES = (".yaml", ".yml")
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
+
+
+def _lines(share: float) -> dict[str, int]:
+    """Stripes that are this share of the lines, to a hundredth: one of ten, three of ten, nine of ten."""
+    near = Fraction(share).limit_denominator(40)
+    return {"period": near.denominator, "width": near.numerator}
+
+
 _SEVERITY: dict[str, Callable[[float], dict[str, Any]]] = {
     "missing": lambda v: {"ratio": v},
     "dead": lambda v: {"kind": "missing", "known": False, "ratio": v},
@@ -57,7 +66,7 @@ _SEVERITY: dict[str, Callable[[float], dict[str, Any]]] = {
     "dead-columns": lambda v: {"share": v},
     "shift": lambda v: {"pixels": v},
     "stripes": lambda v: {"strength": v},
-    "gaps": lambda v: {"kind": "stripes", "gap": True, "known": True, "period": max(2, round(1 / v))},
+    "gaps": lambda v: {"kind": "stripes", "gap": True, "known": True, **_lines(v)},
 }
 """What the number after @ is, by name."""
 
@@ -151,8 +160,8 @@ def _of_kind(text: str) -> dict[str, Any]:
         raise ConfigError(f"no fault `{word}`{did_you_mean(word, [*_WORDS, *SETS])}", where=text, fix=_HOW)
     if number is not None and word not in _SEVERITY:
         raise ConfigError(f"`{word}` takes no number", where=text, fix=f"leave @{number:g} out")
-    if number == 0 and word == "gaps":
-        raise ConfigError("gaps in a share of 0 are none", where=text, fix=_HOW)
+    if number is not None and word == "gaps" and not 0.02 <= number <= 0.98:
+        raise ConfigError(f"gaps are a share of the lines, and this is {number:g}", where=text, fix="give 0.02 to 0.98")
     own = _PLAIN.get(word, {}) if number is None else _SEVERITY[word](number)
     return {"kind": word, **own, **_target(target), **grid}
 

@@ -135,7 +135,8 @@ class Missing(Target):
         if self.size is None:
             return found
         if self.sensor or self.bands:
-            fewest, most = min(map(len, found.values())), self.size.high if isinstance(self.size, Between) else 0
+            fewest = min(map(len, found.values()))
+            most = self.size.high if isinstance(self.size, Between) else max(self.size.start, self.size.end or 0)
             if most > fewest:
                 what = f"it hides up to {most} bands, of {fewest}"
                 raise ConfigError(what, where=self._where, fix="lower its size")
