@@ -41,10 +41,11 @@ def rgb(runs: Sequence[Figures]) -> str:
     fault = next(name for name in cells[0] if name.endswith("@0.9"))
     back, lost = _won(cells, fault, "ours"), _lost(cells, "ours")
     worst = min(_won([c], fault, "ours") for c in cells)
-    met = _met(back >= BACK and lost <= LOSS)
+    met, most = _met(back >= BACK and lost <= LOSS), max(_lost([c], "ours") for c in cells)
     return (
         f"{told}. One model wins back {back:.0%} at 0.9 (worst seed {worst:.0%}, aim {BACK:.0%}) and loses "
-        f"{100 * lost:.1f} points on complete images (aim at most {100 * LOSS:g}): {met}; the thesis's settings win "
+        f"{100 * lost:.1f} points on complete images (worst seed {100 * most:.1f}, aim at most {100 * LOSS:g}): {met}, "
+        "in the mean over seeds; the thesis's settings win "
         f"back {_won(cells, fault, 'thesis'):.0%} and lose {100 * _lost(cells, 'thesis'):.1f} points"
     )
 
