@@ -149,6 +149,28 @@ class Image:
         values = self.data.float() * self.scale[..., None, None]
         return values + self.offset[..., None, None]
 
+    def with_difference(self, name: str, first: str, second: str) -> Image:
+        """The same image, in its unit, with one more band: `first` less `second`, seen where both are."""
+        import torch
+
+        i, j = (self.bands.index(b) for b in (first, second))
+        data = self.physical()
+        gap = data[..., i : i + 1, :, :] - data[..., j : j + 1, :, :]
+        pixels = self.pixels_seen
+        if pixels.shape[-3] > 1:
+            pixels = torch.cat([pixels, pixels[..., i : i + 1, :, :] & pixels[..., j : j + 1, :, :]], -3)
+        seen = torch.cat([self.bands_seen, self.bands_seen[..., i : i + 1] & self.bands_seen[..., j : j + 1]], -1)
+        one = torch.ones(*self.scale.shape[:-1], len(self.bands) + 1)
+        return replace(
+            self,
+            bands=(*self.bands, name),
+            data=torch.cat([data, gap], -3),
+            scale=one,
+            offset=torch.zeros_like(one),
+            bands_seen=seen,
+            pixels_seen=pixels,
+        )
+
     def select(self, bands: Sequence[str]) -> Image:
         """The same image with only these bands, in this order (official names).
 

@@ -25,7 +25,8 @@ FLOOR = 1e-6
 class Band:
     """One band. `name` is the official one, `common` the STAC common name, `wavelength` the centre in micrometres.
 
-    `metres` is the pixel size of the product as delivered; `aliases` are other spellings that users bring.
+    `metres` is the pixel size of the product as delivered; `aliases` are other spellings that users bring. `less` names
+    two bands of which it is the difference: where a file lacks it, it is made of them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Band:
     wavelength: float | None = None
     metres: float = 10.0
     aliases: tuple[str, ...] = ()
+    less: tuple[str, str] | None = None
 
     def spellings(self) -> tuple[str, ...]:
         """All names this band answers to, compared without case."""
@@ -197,8 +199,12 @@ SENSORS: dict[str, Sensor] = {
         Sensor("dem", (Band("elevation", aliases=("DEM", "height")),), "metre", plausible=(-12000, 9000)),
         Sensor(
             "dsm-dtm",
-            # HEIGHT is what stands on the ground: DSM - DTM, derived by the reader, so that no altitude need be learned
-            (Band("DSM", "surface", metres=0.2), Band("DTM", "terrain", metres=0.2), Band("HEIGHT", metres=0.2)),
+            # HEIGHT is what stands on the ground: DSM - DTM, so that no altitude need be learned
+            (
+                Band("DSM", "surface", metres=0.2),
+                Band("DTM", "terrain", metres=0.2),
+                Band("HEIGHT", metres=0.2, less=("DSM", "DTM")),
+            ),
             "metre",
             plausible=(-12000, 9000),
             orders=(("DSM", "DTM"),),

@@ -15,7 +15,7 @@ from map_fakes import Fake, contract, field_of, grid, write
 from landweave.contract import Contract
 from landweave.data import raster
 from landweave.data.store import pack
-from landweave.errors import ConfigError, DataError, GridError, MissingDataError
+from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError
 from landweave.grid import Grid
 from landweave.maps.dates import day_in_name, days_of, means
 from landweave.maps.engine import map_scene
@@ -291,6 +291,22 @@ def made_run(layout: Layout, folder: Path, *words: str, packed: bool = False) ->
     return open_run(folder)
 
 
+def require_places(run: Run, found: np.ndarray, parts: np.ndarray) -> None:
+    """A map of the four patches, two by two, against what the run says of each."""
+    scene = reopen(run, "train")
+    at = {p.name: i for i, p in enumerate(scene.dataset.places)}
+    codes = np.array([c.value for c in run.legend.classes])
+    assert np.ptp(parts, axis=(1, 2)).max() > 2, "places differ"
+    for i, name in enumerate(NAMES):
+        (batch,) = scene.batches([at[name]], batch_size=1)
+        wanted = run.predict(batch)[0].numpy()
+        rows, cols = slice(16 * (i // 2), 16 * (i // 2) + 16), slice(16 * (i % 2), 16 * (i % 2) + 16)
+        np.testing.assert_allclose(parts[:, rows, cols] / 255, wanted, atol=1.01 / 255)
+        top, second = np.sort(wanted, 0)[-1], np.sort(wanted, 0)[-2]
+        clear = top - second > 1e-4
+        np.testing.assert_array_equal(found[rows, cols][clear], codes[wanted.argmax(0)][clear])
+
+
 @pytest.mark.parametrize(
     ("average", "context", "empty", "packed"),
     [
@@ -311,15 +327,26 @@ def test_a_map_is_what_the_run_says_of_each_place(
     made = map_scene(run, images, tmp_path / "map.tif", dates=told, overlap=0, probabilities=True)
     with rasterio.open(made.path) as out, rasterio.open(made.probabilities) as shares:
         found, parts = out.read(1), shares.read()
-    scene = reopen(run, "train")
-    at = {p.name: i for i, p in enumerate(scene.dataset.places)}
-    codes = np.array([c.value for c in run.legend.classes])
-    assert len(np.unique(found)) > 1
-    for i, name in enumerate(NAMES):
-        (batch,) = scene.batches([at[name]], batch_size=1)
-        wanted = run.predict(batch)[0].numpy()
-        rows, cols = slice(16 * (i // 2), 16 * (i // 2) + 16), slice(16 * (i % 2), 16 * (i % 2) + 16)
-        np.testing.assert_allclose(parts[:, rows, cols] / 255, wanted, atol=1.01 / 255)
-        top, second = np.sort(wanted, 0)[-1], np.sort(wanted, 0)[-2]
-        clear = top - second > 1e-4
-        np.testing.assert_array_equal(found[rows, cols][clear], codes[wanted.argmax(0)][clear])
+    require_places(run, found, parts)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_heights_are_made_of_surface_and_terrain(archive: Layout, tmp_path: Path, named: bool) -> None:
+    """Weakness 12 of the spec: the official code never computes them when mapping."""
+    run = made_run(archive, tmp_path / "run", "data.streams=['aerial:N+R+G', 'dsm-dtm:DSM+HEIGHT']")
+    assert run.contract.streams["dsm-dtm"].bands == ("DSM", "HEIGHT")
+    images = {s: mosaic(archive, p, tmp_path) for s, p in (("aerial", "AERIAL_RGBI"), ("dsm-dtm", "DEM_ELEV"))}
+    options = {"bands": {"dsm-dtm": "DSM,DTM"}} if named else {}
+    made = map_scene(run, images, tmp_path / "map.tif", overlap=0, probabilities=True, **options)
+    with rasterio.open(made.path) as out, rasterio.open(made.probabilities) as shares:
+        kept = shares.read()
+        require_places(run, out.read(1), kept)
+    wrong = {"dsm-dtm": "DSM,HEIGHT"}  # terrain for heights
+    other = map_scene(run, images, tmp_path / "other.tif", overlap=0, probabilities=True, bands=wrong)
+    with rasterio.open(other.probabilities) as shares:
+        assert np.abs(shares.read() - kept.astype(int)).max() > 5
+    heights = tmp_path / "heights.tif"
+    both = raster.read(images["dsm-dtm"])
+    raster.write(heights, both.data[:1] - both.data[1:], both.grid)
+    with pytest.raises(ContractError, match=r"no band DSM of dsm-dtm; there are HEIGHT"):
+        map_scene(run, images | {"dsm-dtm": heights}, tmp_path / "no.tif", bands={"dsm-dtm": "HEIGHT"})

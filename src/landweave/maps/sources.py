@@ -6,7 +6,7 @@ Headers only are read here. Whatever does not fit is refused at this edge, with 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import cos, radians
@@ -155,14 +155,16 @@ def _contract_of(contract: Contract, stream: str) -> StreamContract:
 
 def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -> list[Source]:
     """Group the wanted bands of a sensor by grid; all dates must have the form of the first."""
+    have: list[str] = []
     for date in dates:
         have = [b for f in date.files for b in f.bands]
-        if lacking := [b for b in mine.bands if b not in have]:
+        if lacking := [b for b in _read_for(row, mine, have) if b not in have]:
             raise ContractError(
                 f"no band {listed(lacking, 13)} of {row.name}; there are {listed(have, 13)}",
                 where=date.files[0].head.path,
                 fix=f"the model reads {','.join(mine.bands)}; if the file has other names, give --bands {row.name}=...",
             )
+    mine = replace(mine, bands=_read_for(row, mine, have))
     grids: list[tuple[Grid, list[File]]] = []
     for file in _wanted(dates[0], mine):
         for grid, group in grids:
@@ -175,6 +177,15 @@ def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -
     _require_pixel(finest, mine, _wanted(dates[0], mine)[0].head.path)
     many = len(grids) > 1
     return [_source(row, group, dates, grid, mine, raw, many) for grid, group in grids]
+
+
+def _read_for(row: Sensor, mine: StreamContract, have: Sequence[str]) -> tuple[str, ...]:
+    """The bands to read for those of the model: for one that is a difference, and not there, the two that it is of."""
+    found: dict[str, None] = {}
+    for band in mine.bands:
+        pair = next((b.less for b in row.bands if b.name == band), None)
+        found |= dict.fromkeys(pair if pair and band not in have and set(pair) <= set(have) else (band,))
+    return tuple(found)
 
 
 def _wanted(date: Date, mine: StreamContract) -> list[File]:
