@@ -24,7 +24,7 @@ from landweave.errors import ConfigError, DataError, LandweaveWarning, MissingDa
 from landweave.legends import COSIA_19, LEGENDS, UNKNOWN
 from landweave.sample import NO_DAY, collate, day_of
 from landweave.sensors import StreamChoice
-from tests.data.flair_layout import NAMES, SIZES, Layout, grid_of, values
+from tests.data.flair_layout import NAMES, SIZES, Layout, grid_of, series_text, values
 
 STREAMS = [
     "aerial", "aerial-pan", "dsm-dtm", "spot", "s2-l2a", "s1-grd-sigma0-asc-linear", "s1-grd-sigma0-desc-linear",
@@ -361,12 +361,12 @@ def test_metadata_of_a_read_only_archive_are_kept_elsewhere(
 
 def test_a_patch_that_the_metadata_lack(own: Layout) -> None:
     """Weakness 25 of the spec: said when the data are opened, not by a KeyError in a worker."""
-    short = Layout(own.root, names=NAMES[:-1], splits=own.splits[:-1])
+    short = Layout(own.root, names=NAMES[1:], splits=own.splits[1:])
     short.metadata()
     for streams in ("s2-l2a", "aerial"):
         with pytest.raises(DataError) as caught:
             FlairHub(path=str(own.root), streams=(streams,), splits="flairhub").open()
-        assert f"1 of 9 patches are not in it; the first: {NAMES[-1]}" in str(caught.value)
+        assert f"1 of 9 patches are not in it; the first: {NAMES[0]}" in str(caught.value)
         assert str(caught.value.where).endswith(".gpkg")
         assert caught.value.fix
 
@@ -385,6 +385,35 @@ def test_metadata_of_another_form(own: Layout) -> None:
     (mtd / "GLOBAL_SENTINEL2_MTD_DATES.gpkg").write_text("not a database")
     with pytest.raises(DataError, match="not a GeoPackage"):
         FlairHub(path=str(own.root)).open()
+
+
+def test_images_of_the_1950s_of_domains_without_a_split_are_in_none(own: Layout) -> None:
+    """A part of the archive may hold them alone: the split file knows the domain's other years only."""
+    alone = "D099-2020_AA-S1-01_0-0"
+    image = own.root / "D099-195X_AERIAL-RLT_PAN" / "AA-S1-01" / "D099-195X_AERIAL-RLT_PAN_AA-S1-01_0-0.tif"
+    image.parent.mkdir(parents=True)
+    shutil.copy(own.path(NAMES[0], "AERIAL-RLT_PAN"), image)
+    with pytest.warns(LandweaveWarning, match=r"1 patches are of domains and years without a split, and in none"):
+        dataset = FlairHub(path=str(own.root)).open()
+    (place,) = [p for p in dataset.places if p.name not in NAMES]
+    assert place.name.startswith("D099-")
+    assert place.split == ""
+    assert {p.split for p in dataset.places} >= {"train", "validation", "test"}
+    assert alone.partition("-")[0] == place.group
+
+
+def test_dates_that_nobody_needs_stop_nothing(own: Layout) -> None:
+    mtd = own.root / "GLOBAL_ALL_MTD"
+    own.table(mtd / "GLOBAL_AERIAL_MTD_DATES.gpkg", {"camera": ["x"] * len(NAMES)})
+    with pytest.warns(LandweaveWarning, match=r"AERIAL_MTD_DATES\.gpkg: no column date.*: single images have no dates"):
+        dataset = FlairHub(path=str(own.root), streams=("aerial",)).open()
+    assert dataset.read(0).images["aerial"].days.tolist() == [NO_DAY]
+    texts: list[object] = [series_text("SENTINEL2_TS", n) for n in NAMES]
+    own.table(mtd / "GLOBAL_SENTINEL2_MTD_DATES.gpkg", {"acquisition_dates": [None, *texts[1:]]})
+    with pytest.raises(DataError, match=rf"1 of 9 series have no dates; the first: {NAMES[0]}"):
+        FlairHub(path=str(own.root), streams=("s2-l2a",)).open()
+    own.path(NAMES[0], "SENTINEL2_TS").unlink()
+    assert len(FlairHub(path=str(own.root), streams=("aerial", "s2-l2a")).open()) == len(NAMES)
 
 
 def test_places_are_found_without_the_geometry_file(own: Layout) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from landweave.data.flairhub_csv import WORDS
 from landweave.data.flairhub_index import METADATA
-from landweave.errors import DataError, MissingDataError, listed
+from landweave.errors import DataError, LandweaveWarning, MissingDataError, listed
 from landweave.files import write_bytes
 from landweave.sample import NO_DAY, day_of
 
@@ -110,7 +111,7 @@ def _columns(file: Path, wanted: Sequence[str], *, any_of: bool = False) -> pa.T
         have = [str(f) for f in pyogrio.read_info(file, layer=layer)["fields"]]
         take = [c for c in ("patch_id", *wanted) if c in have]
         lacking = [c for c in ("patch_id", *wanted) if c not in have]
-        if "patch_id" in lacking or (lacking and not any_of) or len(take) < 2:
+        if "patch_id" in lacking or (lacking and not any_of) or len(take) < min(2, 1 + len(wanted)):
             raise DataError(
                 f"no column {listed(lacking)}; there are {listed(have)}", where=file, fix=f"download {METADATA} again"
             )
@@ -136,6 +137,8 @@ class Dates:
     def of(self, index: int) -> list[int]:
         """The days of a patch, in the order of its images."""
         row = int(self.row[index])
+        if row < 0:
+            return [NO_DAY]
         found: list[int] = self.days[self.starts[row] : self.starts[row + 1]].tolist()
         return found
 
@@ -153,8 +156,15 @@ def read_dates(file: Path, names: Sequence[str], needed: NDArray[np.bool_], *, s
         DataError: not of that form, or without a patch that has an image.
     """
     table = cached(file, _read_series if series else _read_single)
-    found = _rows_of(table, names, needed, file)
+    found = _rows_of(table, names, needed if series else needed & _told(table, names), file)
     lists = table["days"].combine_chunks()
+    without = lists.is_null().to_numpy(zero_copy_only=False)
+    if (lacking := np.flatnonzero(needed & (found >= 0) & without[np.maximum(found, 0)])).size:
+        raise DataError(
+            f"{len(lacking)} of {int(needed.sum())} series have no dates; the first: {names[lacking[0]]}",
+            where=file,
+            fix=f"download {METADATA} again, or take the files of these patches out",
+        )
     starts = lists.offsets.to_numpy().astype(np.int64)
     return Dates(str(file), found, starts - starts[0], lists.flatten().to_numpy(zero_copy_only=False).astype(np.int32))
 
@@ -175,6 +185,12 @@ def _rows_of(table: pa.Table, names: Sequence[str], needed: NDArray[np.bool_], f
     return rows
 
 
+def _told(table: pa.Table, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which patches are of a domain and year that a table has."""
+    there = {str(name).partition("_")[0] for name in table["patch_id"].to_pylist()}
+    return np.array([name.partition("_")[0] in there for name in names], bool)
+
+
 def _read_series(file: Path) -> pa.Table:
     """`acquisition_dates` is JSON: position, from "1", to `YYYYMMDD`. Patches of an ROI mostly share the text."""
     table = _columns(file, ["acquisition_dates"])
@@ -182,11 +198,19 @@ def _read_series(file: Path) -> pa.Table:
 
 
 def _read_single(file: Path) -> pa.Table:
-    """`date` is `YYYYMMDD`; one that cannot be read (some images of the 1950s) is unknown."""
-    return _with_days(_columns(file, ["date"]), "date", lambda text, _: [_day(text)], file)
+    """`date` is `YYYYMMDD`; one that cannot be read (some images of the 1950s) is unknown, as all are without it."""
+    import pyarrow as pa
+
+    try:
+        table = _columns(file, ["date"])
+    except DataError as error:
+        table = _columns(file, [])
+        warnings.warn(f"{file}: {error.what}: single images have no dates", LandweaveWarning, stacklevel=2)
+        table = table.append_column("date", pa.nulls(len(table), pa.string()))
+    return _with_days(table, "date", lambda text, _: [_day(text)], file)
 
 
-def _with_days(table: pa.Table, column: str, parse: Callable[[Any, str], list[int]], file: Path) -> pa.Table:
+def _with_days(table: pa.Table, column: str, parse: Callable[[Any, str], list[int] | None], file: Path) -> pa.Table:
     import pyarrow as pa
 
     names = table["patch_id"].to_pylist()
@@ -198,7 +222,10 @@ def _with_days(table: pa.Table, column: str, parse: Callable[[Any, str], list[in
     return pa.table({"patch_id": pa.array(names, pa.string()), "days": days})
 
 
-def _series_days(text: Any, where: str) -> list[int]:
+def _series_days(text: Any, where: str) -> list[int] | None:
+    """None where nothing is told: a fault of the patches that have a series, and of no other."""
+    if text is None:
+        return None
     try:
         found = json.loads(text)
         entries = [(int(k), v) for k, v in found.items() if str(k).isdigit()]
@@ -227,15 +254,24 @@ def _day(text: Any) -> int:
 def read_splits(file: Path, column: str, names: Sequence[str]) -> list[str]:
     """The archive's word for each patch's split (`train`, `valid`, `test`, `none`, `test-1`, ...).
 
+    Patches of a domain and year of which the file has none (images of the 1950s alone) have no split, and a warning
+    counts them.
+
     Raises:
-        DataError: no such column, or a patch stands not in it.
+        DataError: no such column, or a patch stands not in it, of a domain and year that does.
     """
     table = cached(file, _read_splits)
     if column not in table.column_names:
         have = [c for c in table.column_names if c != "patch_id"]
         raise DataError(f"no column {column}; there are {listed(have)}", where=file, fix="choose another data.splits")
-    rows = _rows_of(table, names, np.ones(len(names), bool), file)
-    words: list[str] = table[column].take(rows).to_pylist()
+    needed = _told(table, names)
+    rows = _rows_of(table, names, needed if needed.any() else ~needed, file)
+    if count := int((rows < 0).sum()):
+        first = names[int(np.argmax(rows < 0))]
+        what = f"{count} patches are of domains and years without a split, and in none; the first: {first}"
+        warnings.warn(f"{file.name}: {what}", LandweaveWarning, stacklevel=2)
+    found: list[str] = table[column].take(np.maximum(rows, 0)).to_pylist()
+    words = [word if row >= 0 else "" for word, row in zip(found, rows.tolist(), strict=True)]
     known = {*WORDS, "test-1", "test-2"}
     for word in set(words):
         if (word or "") not in known:
