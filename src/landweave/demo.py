@@ -25,7 +25,8 @@ SMALL = ("method.encoder.name=lcnet_050", "data.fraction=0.3", "optim.lr=3e-3")
 a tenth, what a method scores is a matter of the draw."""
 COARSE = ("data.task=labels", "data.coarsen=2")
 """Ours: places are classified in pixels of 20 m; in those of 10 m there is no time for the steps that it takes."""
-LIGHT = ("method.decoder.channels=[64,48,32,24,16]", "train.class_weights=balanced")
+LIGHT = ("method.decoder.channels=[64,48,32,24,16]", "train.batch_size=2")
+"""Ours: many small steps. In batches of 6 and with balanced classes the map had an accuracy of 0.27 for 0.43."""
 
 
 def run_demo(
@@ -123,7 +124,7 @@ class _Demo:
         settings = {
             "mosaic-1": (*COARSE, "method.unlabelled=rest", "train.batch_size=24", f"train.epochs={epochs}"),
             "supervised": (*COARSE, "train.batch_size=8", f"train.epochs={4 * epochs // 3}"),
-            "segment": ("data.task=map", "train.batch_size=6", f"train.epochs={max(1, epochs // 2)}", *LIGHT),
+            "segment": ("data.task=map", f"train.epochs={max(1, epochs // 2)}", *LIGHT),
         }
         commands: list[Sequence[str | Path]] = [
             ("train", name, *packed, *settings[name], f"train.validate_every={epochs}", "--out", folder)
