@@ -405,9 +405,15 @@ def test_images_of_the_1950s_of_domains_without_a_split_are_in_none(own: Layout)
 def test_dates_that_nobody_needs_stop_nothing(own: Layout) -> None:
     mtd = own.root / "GLOBAL_ALL_MTD"
     own.table(mtd / "GLOBAL_AERIAL_MTD_DATES.gpkg", {"camera": ["x"] * len(NAMES)})
-    with pytest.warns(LandweaveWarning, match=r"AERIAL_MTD_DATES\.gpkg: no column date.*: single images have no dates"):
+    with pytest.warns(LandweaveWarning, match=r"AERIAL_MTD_DATES\.gpkg: no date can be read in it"):
+        FlairHub(path=str(own.root), streams=("aerial",)).open()
+    with pytest.warns(LandweaveWarning, match="no date can be read in it"):  # from its Parquet too
         dataset = FlairHub(path=str(own.root), streams=("aerial",)).open()
     assert dataset.read(0).images["aerial"].days.tolist() == [NO_DAY]
+    Layout(own.root, names=[], splits=[]).table(mtd / "GLOBAL_AERIAL_MTD_DATES.gpkg", {"date": []})
+    with pytest.warns(LandweaveWarning, match="no date can be read in it"):
+        FlairHub(path=str(own.root), streams=("aerial",)).open()
+    own.table(mtd / "GLOBAL_AERIAL_MTD_DATES.gpkg", {"date": ["20200713"] * len(NAMES)})
     texts: list[object] = [series_text("SENTINEL2_TS", n) for n in NAMES]
     own.table(mtd / "GLOBAL_SENTINEL2_MTD_DATES.gpkg", {"acquisition_dates": [None, *texts[1:]]})
     with pytest.raises(DataError, match=rf"1 of 9 series have no dates; the first: {NAMES[0]}"):

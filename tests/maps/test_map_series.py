@@ -328,6 +328,8 @@ def test_a_map_is_what_the_run_says_of_each_place(
     with rasterio.open(made.path) as out, rasterio.open(made.probabilities) as shares:
         found, parts = out.read(1), shares.read()
     require_places(run, found, parts)
+    old = replace(run, config={k: v for k, v in run.config.items() if k != "averaged"})  # of before 0.4
+    assert packed or old.averaged == run.averaged == (average, empty == "previous")
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -345,6 +347,12 @@ def test_heights_are_made_of_surface_and_terrain(archive: Layout, tmp_path: Path
     other = map_scene(run, images, tmp_path / "other.tif", overlap=0, probabilities=True, bands=wrong)
     with rasterio.open(other.probabilities) as shares:
         assert np.abs(shares.read() - kept.astype(int)).max() > 5
+    (surface, terrain), grid = raster.read(images["dsm-dtm"]).data, raster.read(images["dsm-dtm"]).grid
+    coarse = replace(grid.scaled(*(n // 2 for n in grid.shape)))
+    apart = [raster.write(tmp_path / "DSM.tif", surface[None], grid), tmp_path / "DTM.tif"]
+    raster.write(apart[1], terrain[None, ::2, ::2], coarse)
+    with pytest.raises(ContractError, match="HEIGHT is DSM less DTM, and these lie on different grids"):
+        map_scene(run, images | {"dsm-dtm": ";".join(map(str, apart))}, tmp_path / "no.tif")
     heights = tmp_path / "heights.tif"
     both = raster.read(images["dsm-dtm"])
     raster.write(heights, both.data[:1] - both.data[1:], both.grid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from landweave.errors import ConfigError, DataError
 from landweave.maps.engine import map_scene
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.finish import class_counts, class_weights
-from landweave.run.fit import Fitting, all_watched, watched_of
+from landweave.run.fit import Fitting, Keep, all_watched, watched_of
 from landweave.run.material import gather
 from landweave.run.predict import OneTask, open_run
 from landweave.run.train import train
@@ -163,6 +164,19 @@ def test_the_monitor_may_be_of_either_task(places: Path, tmp_path: Path) -> None
             watched_of(experiment(places, f"train.monitor={wrong}"), material)
     plain = recipe("segment", ["data.kind=table", f"data.path={places}", "data.task=lulc"])
     assert watched_of(plain, replace(material, kind=replace(material.kind, beside={}))) == "miou_existing"
+
+
+def test_a_label_that_validation_lacks_does_not_choose_the_epoch() -> None:
+    class Fit:
+        experiment = SimpleNamespace(classifier=True, method=SimpleNamespace(teacher=False))
+        material, scores = None, {"miou_paper": 0.6, "wet.miou_paper": float("nan")}
+
+    keep: Any = Keep.__new__(Keep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("landweave.run.fit.all_watched", lambda *_: tuple(Fit.scores))
+        assert keep._value(Fit) == 0.6
+        Fit.scores = {"miou_paper": float("nan")}
+        assert np.isnan(keep._value(Fit))
 
 
 def test_labels_that_are_not_there_are_refused(places: Path, tmp_path: Path) -> None:

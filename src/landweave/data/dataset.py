@@ -94,7 +94,7 @@ class Dataset(abc.ABC):
         Raises:
             DataError: as `read`.
         """
-        return dict(self.read(index).labels)
+        return dict(self.read_streams(index, ()).labels)
 
     def look(self, index: int) -> None:  # noqa: B027  (optional: a packed store has no file to look at)
         """Read a place's files without building tensors, so that a bad one shows before torch has been loaded.

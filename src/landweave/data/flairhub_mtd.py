@@ -158,15 +158,19 @@ def read_dates(file: Path, names: Sequence[str], needed: NDArray[np.bool_], *, s
     table = cached(file, _read_series if series else _read_single)
     found = _rows_of(table, names, needed if series else needed & _told(table, names), file)
     lists = table["days"].combine_chunks()
+    there = np.flatnonzero(needed & (found >= 0))
     without = lists.is_null().to_numpy(zero_copy_only=False)
-    if (lacking := np.flatnonzero(needed & (found >= 0) & without[np.maximum(found, 0)])).size:
+    if (lacking := there[without[found[there]]]).size:
         raise DataError(
             f"{len(lacking)} of {int(needed.sum())} series have no dates; the first: {names[lacking[0]]}",
             where=file,
             fix=f"download {METADATA} again, or take the files of these patches out",
         )
     starts = lists.offsets.to_numpy().astype(np.int64)
-    return Dates(str(file), found, starts - starts[0], lists.flatten().to_numpy(zero_copy_only=False).astype(np.int32))
+    days = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
+    if not series and needed.any() and (days == NO_DAY).all():
+        warnings.warn(f"{file}: no date can be read in it: its images have none", LandweaveWarning, stacklevel=2)
+    return Dates(str(file), found, starts - starts[0], days)
 
 
 def _rows_of(table: pa.Table, names: Sequence[str], needed: NDArray[np.bool_], file: Path) -> NDArray[np.int32]:
@@ -203,9 +207,8 @@ def _read_single(file: Path) -> pa.Table:
 
     try:
         table = _columns(file, ["date"])
-    except DataError as error:
+    except DataError:
         table = _columns(file, [])
-        warnings.warn(f"{file}: {error.what}: single images have no dates", LandweaveWarning, stacklevel=2)
         table = table.append_column("date", pa.nulls(len(table), pa.string()))
     return _with_days(table, "date", lambda text, _: [_day(text)], file)
 

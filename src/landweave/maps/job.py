@@ -19,7 +19,6 @@ from landweave.maps.cog import Writer
 from landweave.maps.dates import means
 from landweave.maps.strips import Layout, Strip
 from landweave.maps.windows import BLOCK, Axis, Blender, lanes, largest
-from landweave.sensors import sensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -234,10 +233,6 @@ class Job:
             if stream in self.unchecked and bool(images[stream].seen.any()):
                 refuse_implausible(stream, images[stream], strip.placed.source.where)
                 self.unchecked.discard(stream)
-        for stream, image in images.items():
-            for band in sensor(stream).bands:
-                if band.less and band.name not in image.bands and set(band.less) <= set(image.bands):
-                    images[stream] = image.with_difference(band.name, *band.less)
         if self.period:
             dated = [s.placed.source.stream for s in strips if s.placed.source.days]
             images |= {s: means(images[s], s, self.period, official=self.official) for s in dated}

@@ -164,6 +164,7 @@ def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -
                 where=date.files[0].head.path,
                 fix=f"the model reads {','.join(mine.bands)}; if the file has other names, give --bands {row.name}=...",
             )
+    asked = mine.bands
     mine = replace(mine, bands=_read_for(row, mine, have))
     grids: list[tuple[Grid, list[File]]] = []
     for file in _wanted(dates[0], mine):
@@ -173,6 +174,14 @@ def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -
                 break
         else:
             grids.append((file.head.grid, [file]))
+    for band in row.bands:
+        apart = [g for g, group in grids if any(b in f.bands for f in group for b in band.less or ())]
+        if band.less and band.name in asked and band.name not in have and len(apart) > 1:
+            raise ContractError(
+                f"{band.name} is {band.less[0]} less {band.less[1]}, and these lie on different grids",
+                where=dates[0].files[0].head.path,
+                fix="resample one to the grid of the other (gdalwarp -tr ... -te ...)",
+            )
     finest = min((g for g, _ in grids), key=lambda g: g.pixel[0])
     _require_pixel(finest, mine, _wanted(dates[0], mine)[0].head.path)
     many = len(grids) > 1

@@ -15,6 +15,7 @@ from landweave.data import raster
 from landweave.errors import GridError
 from landweave.grid import Grid, Window
 from landweave.maps.sources import Source, metres
+from landweave.sensors import sensor
 
 if TYPE_CHECKING:
     from landweave.sample import Image
@@ -229,7 +230,7 @@ class Strip:
         H, W = data.shape[2:]
         one = masks.shape[1] == 1  # for all bands and dates
         seen = masks[:, None].expand(B, T, 1, H, W) if one else masks.reshape(B, T, C, H, W)
-        return Image(
+        image = Image(
             source.bands,
             data.reshape(B, T, C, H, W),
             torch.tensor(source.scale).reshape(T, C).expand(B, T, C).clone(),
@@ -240,6 +241,10 @@ class Strip:
             seen.clone(),
             tuple(self._grid(r, c, whole) for r, c in corners),
         )
+        for band in sensor(source.stream).bands:
+            if band.less and band.name not in image.bands and set(band.less) <= set(image.bands):
+                image = image.with_difference(band.name, *band.less)
+        return image
 
     def _grid(self, row: int, col: int, size: tuple[int, int]) -> Grid:
         p = self.placed

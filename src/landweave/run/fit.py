@@ -279,8 +279,8 @@ class Keep(Callback):
         epochs, epoch = fitting.experiment.train.epochs, rows[0]["epoch"] + 1
         if sys.stderr.isatty() or (epoch % math.ceil(epochs / LINES) and epoch < epochs):
             return
-        watched = watched_of(fitting.experiment, fitting.material)
-        told = [f"{r['split']} {k} {r[k]:.4g}" for r in rows for k in ("loss", watched) if k in r]
+        watched = all_watched(fitting.experiment, fitting.material)
+        told = [f"{r['split']} {k} {r[k]:.4g}" for r in rows for k in ("loss", *watched) if k in r]
         self.note(f"{self.folder.name}: epoch {epoch} of {epochs}, {', '.join(told)}")
 
     def _value(self, fitting: Fitting) -> float | None:
@@ -289,8 +289,9 @@ class Keep(Callback):
         experiment = fitting.experiment
         if not experiment.classifier or (experiment.method.teacher and not experiment.train.monitor):
             return None
-        watched = all_watched(experiment, fitting.material)
-        return math.fsum(fitting.scores.get(key, math.nan) for key in watched) / len(watched)
+        found = [fitting.scores.get(key, math.nan) for key in all_watched(experiment, fitting.material)]
+        known = [value for value in found if math.isfinite(value)]  # a label may have no known pixel in validation
+        return math.fsum(known) / len(known) if known else math.nan
 
 
 def watched_of(experiment: Experiment, material: Material) -> str:

@@ -63,7 +63,11 @@ class Run:
     @property
     def averaged(self) -> Averaged:
         """How it was given series: date by date, or as means by month or half month."""
-        return Averaged(*self.config.get("averaged", ()))
+        told = self.config.get("averaged")
+        if told is not None:
+            return Averaged(*told)
+        data = self.settings.data  # runs from before 0.4 tell it by their settings alone
+        return Averaged(getattr(data, "average", "none"), getattr(data, "empty_periods", "") == "previous")
 
     @property
     def classifier(self) -> bool:

@@ -96,7 +96,6 @@ class Forest:
         """Rows of features: one a pixel or one a place; of a series its mean over seen dates, and where nothing is
         seen the band's mean."""
         import torch
-        import torch.nn.functional as F
 
         cube = normalise(cubes(batch, self.contract), self.contract)
         images = [_mean_of_seen(im) for _, im in sorted(cube.images.items())]
@@ -104,8 +103,8 @@ class Forest:
             stats = [torch.cat([im.mean((2, 3)), im.std((2, 3))], 1) for im in images]
             return torch.cat(stats, 1).numpy(), (len(batch),)
         H, W = batch.labels[self.task].values.shape[-2:]
-        images = [im if im.shape[-2:] == (H, W) else F.interpolate(im, (H, W), mode="nearest") for im in images]
-        stacked = torch.cat(images, 1)[..., step // 2 :: step, step // 2 :: step]
+        rows, cols = (torch.arange(step // 2, n, step) for n in (H, W))
+        stacked = torch.cat([_nearest(im, rows, cols, (H, W)) for im in images], 1)
         shape = (len(batch), *stacked.shape[-2:])
         return stacked.permute(0, 2, 3, 1).reshape(-1, stacked.shape[1]).numpy(), shape
 
@@ -152,8 +151,7 @@ class Constant:
         shape = (len(batch), K)
         if self.kind != "map":
             return np.broadcast_to(row, shape)
-        H, W = batch.labels[self.task].values.shape[-2:]
-        return np.broadcast_to(row[:, None, None], (*shape, H, W))
+        return np.broadcast_to(row[:, None, None], (*shape, 1, 1))  # one answer for the whole raster
 
 
 def thinned(label: Label, step: int) -> Label:
@@ -167,6 +165,12 @@ def thinned(label: Label, step: int) -> Label:
 def _mean_of_seen(image: Image) -> Float[Tensor, "B C H W"]:
     seen = image.seen
     return (image.data * seen).sum(1) / seen.sum(1).clamp(min=1)
+
+
+def _nearest(image: Tensor, rows: Tensor, cols: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixels of an image that lie under some rows and columns of a raster of the same ground and of `size`."""
+    h, w = image.shape[-2:]
+    return image[..., (rows * h // size[0])[:, None], cols * w // size[1]]
 
 
 def references(

@@ -175,9 +175,10 @@ def tables(label: Label, probabilities: Tensor, classes: int) -> tuple[Tensor, T
     from landweave.transforms.resampling import answers_on
 
     found, device, K = probabilities.detach().float(), probabilities.device, classes
-    if label.kind == "map":
+    if label.kind == "map" and tuple(found.shape[-2:]) != (1, 1):  # one pixel is one answer, without enlarging it
         found = answers_on(found, label.values.shape[-2:])
-    truth, answers = label.values.to(device).long(), found.argmax(1)
+    truth = label.values.to(device).long()
+    answers = found.argmax(1).expand(truth.shape)
     known = label.known.to(device) & (truth != UNKNOWN)
     strange = known & ((truth < 0) | (truth >= K))
     cells = truth * K + answers
