@@ -16,7 +16,7 @@ def test_a_log_gets_a_few_lines_that_name_the_run(epochs: int, monkeypatch: pyte
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: False))
     said: list[str] = []
     train = SimpleNamespace(epochs=epochs, monitor="")
-    kind = SimpleNamespace(kind=SimpleNamespace(kind="class"))
+    kind = SimpleNamespace(kind=SimpleNamespace(kind="class", beside={}))
     fitting: Any = SimpleNamespace(
         experiment=SimpleNamespace(train=train, method=SimpleNamespace(faults=(), monitor="")), material=kind
     )
