@@ -149,7 +149,15 @@ class Image:
         values = self.data.float() * self.scale[..., None, None]
         return values + self.offset[..., None, None]
 
-    def with_difference(self, name: str, first: str, second: str) -> Image:
+    def with_differences(self, stream: str) -> Image:
+        """The same image with the bands of its sensor that are differences of two that are there (`Band.less`)."""
+        image = self
+        for band in sensor(stream).bands:
+            if band.less and band.name not in image.bands and set(band.less) <= set(image.bands):
+                image = image._with_difference(band.name, *band.less)
+        return image
+
+    def _with_difference(self, name: str, first: str, second: str) -> Image:
         """The same image, in its unit, with one more band: `first` less `second`, seen where both are."""
         import torch
 

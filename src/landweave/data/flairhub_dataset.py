@@ -132,21 +132,19 @@ class FlairHubDataset(Dataset):
         import torch
 
         spec, stack = self._wanted[part], self._stack(index, part, path)
-        bands, dates_seen = spec.bands, None
-        if part == "DEM_ELEV":
-            stack, bands = files.with_height(stack), (*bands, "HEIGHT")
+        dates_seen = None
         if spec.series:
             stack = self._around(index, part, self._cleared(index, part, stack))
             stack, dates_seen = self._means(stack)
         image = Image.of(
             spec.stream,
-            bands,
+            spec.bands,
             stack.data,
             grid=stack.grid,
             days=stack.days,
             offset=self._offsets[spec.stream],
             pixels_seen=stack.seen,
-        )
+        ).with_differences(spec.stream)
         seen = image.pixels_seen.flatten(1).any(1)  # a date without a single pixel was not seen at all
         if dates_seen is not None:
             seen = seen & torch.from_numpy(dates_seen)

@@ -95,14 +95,6 @@ def read_mask(path: Path, dates: int) -> NDArray[Any]:
     return found.reshape(dates, 2, *found.shape[1:])
 
 
-def with_height(stack: Stack) -> Stack:
-    """Surface and terrain, and what stands on the ground: their difference, seen where both are."""
-    both = np.broadcast_to(stack.seen, stack.data.shape)
-    height = stack.data[:, :1] - stack.data[:, 1:2]
-    seen = stack.seen if stack.seen.shape[1] == 1 else np.concatenate([both, both.all(1, keepdims=True)], 1)
-    return replace(stack, data=np.concatenate([stack.data, height], 1), seen=seen)
-
-
 # ---- wider windows
 
 

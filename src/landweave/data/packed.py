@@ -18,7 +18,7 @@ from landweave.data.dataset import Averaged, Dataset, Place, Split, Task
 from landweave.data.record import decode, expand, part_of
 from landweave.errors import DataError, MissingDataError
 from landweave.legends import Legend
-from landweave.sample import Image, Label, Sample
+from landweave.sample import Image, Sample
 from landweave.sensors import sensor
 
 INDEX = b"\x00index"
@@ -108,10 +108,6 @@ class PackedDataset(Dataset):
         if not self._offset:
             return sample
         return replace(sample, images={k: self._shifted(k, im) for k, im in sample.images.items()})
-
-    def labels(self, index: int) -> dict[str, Label]:
-        """Without unpacking an image."""
-        return dict(self.read_streams(index, ()).labels)
 
     def _shifted(self, stream: str, image: Image) -> Image:
         row = sensor(stream)

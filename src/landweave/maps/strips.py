@@ -15,7 +15,6 @@ from landweave.data import raster
 from landweave.errors import GridError
 from landweave.grid import Grid, Window
 from landweave.maps.sources import Source, metres
-from landweave.sensors import sensor
 
 if TYPE_CHECKING:
     from landweave.sample import Image
@@ -241,10 +240,7 @@ class Strip:
             seen.clone(),
             tuple(self._grid(r, c, whole) for r, c in corners),
         )
-        for band in sensor(source.stream).bands:
-            if band.less and band.name not in image.bands and set(band.less) <= set(image.bands):
-                image = image.with_difference(band.name, *band.less)
-        return image
+        return image.with_differences(source.stream)
 
     def _grid(self, row: int, col: int, size: tuple[int, int]) -> Grid:
         p = self.placed

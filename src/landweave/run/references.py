@@ -37,7 +37,7 @@ class Reference(Protocol):
 
     name: str
     step: int
-    """Of label maps: every how manieth row and column is predicted; see `thinned`."""
+    """Of label maps: one of so many rows and columns is predicted; see `thinned`."""
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Probabilities B K, or B K h w for label maps, at the pixels of `thinned`, from a raw collated batch."""
