@@ -164,6 +164,19 @@ def test_one_file_per_band_in_any_order(tmp_path: Path) -> None:
     assert asked.bands == ("B04", "B02")
 
 
+def test_heights_are_made_of_surface_and_terrain(tmp_path: Path) -> None:
+    raster.write(tmp_path / "s_DTM.tif", np.full((1, 8, 8), 100, "float32"), grid(), nodata=-9999)
+    surface = np.full((1, 8, 8), 112.5, "float32")
+    surface[0, 0, 0] = -9999
+    raster.write(tmp_path / "s_DSM.tif", surface, grid(), nodata=-9999)
+    image = one(tmp_path, **{"dsm-dtm": "s_DTM.tif;s_DSM.tif"}).read(0).images["dsm-dtm"]
+    assert image.bands == ("DSM", "DTM", "HEIGHT")
+    assert not image.pixels_seen[0, 2, 0, 0]
+    assert image.physical()[0, 2, 1, 1] == 12.5
+    alone = one(tmp_path, **{"dsm-dtm": "s_DSM.tif"}).read(0).images["dsm-dtm"]
+    assert alone.bands == ("DSM",)
+
+
 def test_scale_and_offset_come_from_the_file_then_the_row_then_the_recipe(tmp_path: Path) -> None:
     import rasterio
 

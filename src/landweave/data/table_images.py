@@ -201,6 +201,7 @@ def read_images(source: Source, offsets: Mapping[str, float]) -> dict[str, tuple
     """Read one cell: an image a pixel size, with one of its files for messages.
 
     `offsets` are raw numbers to add, by stream or sensor; the cell's own come first, the file's metadata before both.
+    Heights are made of surface and terrain (`Image.with_differences`).
 
     Raises:
         DataError: naming the file.
@@ -216,7 +217,7 @@ def read_images(source: Source, offsets: Mapping[str, float]) -> dict[str, tuple
         seen = np.stack([np.broadcast_to(m, (channels, *m.shape[1:])) for m in masks])
         data = np.stack([layer.data for layer in layers])
         image = Image.of(stream, first.bands, data, grid=first.grid, days=source.days, pixels_seen=seen)
-        out[stream] = (_calibrated(image, layers), first.path)
+        out[stream] = (_calibrated(image, layers).with_differences(stream), first.path)
     return out
 
 
