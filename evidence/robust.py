@@ -219,7 +219,7 @@ def any_patches(scratch: Path) -> dict[str, Any]:
         "method.head={kind: mlp}",
         "train.epochs=20",
     )
-    return _any(scratch / "any-patches", data, teach, [FOUR, FIVE], epochs=(20, 60))
+    return _any(scratch / "any-patches", data, teach, [FOUR, FIVE], epochs=(20, 40))
 
 
 def _any(
