@@ -9,6 +9,7 @@ from map_fakes import STATS, Fake, contract, field_of, grid, optical, write
 
 from landweave.contract import Contract, StreamContract
 from landweave.data import raster
+from landweave.data.stats import ground_metres
 from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError
 from landweave.maps.engine import map_scene
 from landweave.maps.given import in_name
@@ -138,9 +139,16 @@ def test_nan_never_flows_and_a_band_without_a_seen_pixel_is_missing(tmp_path: Pa
 def test_coarse_rasters_whose_corners_never_meet_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "B04.tif", {"": field_of(40, 40)}, grid(40, 40))
     write(tmp_path / "B05.tif", {"": field_of(20, 20)}, grid(20, 20, metres=20.0))
-    write(tmp_path / "B06.tif", {"": field_of(18, 18)}, grid(18, 18, metres=20.0, x=500_010.0))
+    write(tmp_path / "B09.tif", {"": field_of(5, 5)}, grid(5, 5, metres=60.0, x=500_010.0))
     with pytest.raises(GridError, match="never meet"):
-        map_scene(Fake(contract(bands=("B04", "B05", "B06"))), {"s2-l2a": tmp_path}, tmp_path / "m.tif")
+        map_scene(Fake(contract(bands=("B04", "B05", "B09"))), {"s2-l2a": tmp_path}, tmp_path / "m.tif")
+
+
+def test_bands_of_one_pixel_size_and_another_extent_are_refused_not_lost(tmp_path: Path) -> None:
+    write(tmp_path / "B04.tif", {"": field_of(40, 40)}, grid(40, 40))
+    write(tmp_path / "B08.tif", {"": field_of(40, 38)}, grid(40, 38))
+    with pytest.raises(GridError, match=r"(?s)B08 and B04 have pixels of one size.*40 x 38 .*40 x 40 .*gdalwarp"):
+        opened({"s2-l2a": tmp_path})
 
 
 def test_bands_pixels_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -149,7 +157,7 @@ def test_bands_pixels_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> N
     with pytest.raises(ContractError, match=r"a\.tif: no band B08 of s2-l2a; there are B04, B03"):
         opened({"s2-l2a": lacking})
     coarse = write(tmp_path / "c.tif", {"B04": data, "B08": data}, grid(20, 20, metres=20.0))
-    with pytest.raises(ContractError, match=r"c\.tif: pixels of 20 m, but the model was trained on s2-l2a at 10 m"):
+    with pytest.raises(ContractError, match=r"c\.tif: pixels of 20 m on the ground, but the model was trained on s2-l2a at 10 m"):
         opened({"s2-l2a": coarse})
     nowhere = write(tmp_path / "n.tif", {"B04": data, "B08": data}, raster.Grid("", (1, 0, 0, 0, 1, 0), (20, 20)))
     with pytest.raises(GridError, match="no coordinate reference system"):
@@ -175,8 +183,21 @@ def test_a_raster_in_degrees_is_compared_in_metres(tmp_path: Path) -> None:
     where = raster.Grid("EPSG:4326", (9e-5, 0.0, 5.0, 0.0, -9e-5, 45.0), (20, 20))
     path = write(tmp_path / "a.tif", {"B04": data, "B08": data}, where)
     assert opened({"s2-l2a": path}).sources[0].grid == where
-    with pytest.raises(ContractError, match=r"pixels of 10\.02 m"):
+    with pytest.raises(ContractError, match=r"(?s)pixels of 10 m on the ground.*-tr 0.000254237 0.00018 "):
         opened({"s2-l2a": path}, contract(metres=20.0))
+
+
+def test_pixels_are_compared_as_training_measures_them(tmp_path: Path) -> None:
+    data = field_of(20, 20)
+    mercator = raster.Grid("EPSG:3857", (10.0, 0.0, 1_300_000.0, 0.0, -10.0, 6_100_000.0), (20, 20))  # 48 N
+    path = write(tmp_path / "a.tif", {"B04": data, "B08": data}, mercator)
+    mine = contract(metres=ground_metres(mercator))
+    assert not opened({"s2-l2a": path}, mine).notes
+    with pytest.raises(ContractError, match=r"(?s)pixels of 6\.6\d? m on the ground.*-tr 14\.95?\d* 14\.9\d* "):
+        opened({"s2-l2a": path}, contract(metres=10.0))
+    far = raster.Grid("EPSG:4326", (9e-5, 0.0, 25.0, 0.0, -9e-5, 65.0), (20, 20))
+    path = write(tmp_path / "b.tif", {"B04": data, "B08": data}, far)
+    assert "4.23 m wide and 10 m high" in opened({"s2-l2a": path}).notes[0]
 
 
 def test_a_real_scene_in_three_pixel_sizes_is_mapped(real: Path, tmp_path: Path) -> None:

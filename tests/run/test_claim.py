@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from landweave.errors import LandweaveError, RunError
-from landweave.run.experiment import recipe
+from landweave.run.experiment import recipe, save
 from landweave.run.train import _claim, _unlike, train
 
 HERE = ["data.kind=eurosat", "data.path=/no/such"]
@@ -28,12 +28,48 @@ def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     refused(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
     (tmp_path / "notes.txt").unlink()
     (tmp_path / "pretrain").mkdir()
     (tmp_path / "pretrain" / "metrics.jsonl").write_text("{}\n")
-    (tmp_path / "experiment.yaml").unlink()
     refused(tmp_path, "iai-simclr")
     assert (tmp_path / "pretrain" / "metrics.jsonl").exists()
+
+
+def test_nothing_but_runs_is_thrown_away(tmp_path: Path) -> None:
+    here = recipe("supervised", HERE)
+    own = tmp_path / "own"  # a folder of somebody's with an experiment.yaml, as of `train experiment.yaml --out .`
+    own.mkdir()
+    save(here, own / "experiment.yaml")
+    (own / "scene.tif").write_bytes(b"mine")
+    text = (own / "experiment.yaml").read_text()
+    (own / "experiment.yaml").write_text("# a comment\n" + text)
+    refused(own, "supervised")
+    assert (own / "experiment.yaml").read_text() == "# a comment\n" + text, "what stood there before stays"
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"never trained, beside scene\.tif"):
+            _claim(recipe("supervised", [*HERE, "seed=5"]), own, overwrite)
+    assert (own / "scene.tif").exists()
+    run = tmp_path / "run"  # of released weights, say, which has no metrics
+    _claim(here, run, False)
+    for name in ("config.json", "evaluation-test.json", "map.tif"):
+        (run / name).write_text("{}")
+    with pytest.raises(RunError, match="another experiment's run stands there: seed 0 there, 5 here"):
+        _claim(recipe("supervised", [*HERE, "seed=5"]), run, False)
+    assert _claim(recipe("supervised", [*HERE, "seed=5"]), run, True) is False
+    assert sorted(p.name for p in run.iterdir()) == ["experiment.yaml", "map.tif"]
+
+
+def test_overwrite_lets_a_killed_run_go_on_and_trains_a_finished_one_anew(tmp_path: Path) -> None:
+    here = recipe("supervised", HERE)
+    assert _claim(here, tmp_path, True) is False
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    assert _claim(here, tmp_path, True) is False
+    assert (tmp_path / "metrics.jsonl").exists()
+    (tmp_path / "config.json").write_text("{}")
+    assert _claim(here, tmp_path, False) is True
+    assert _claim(here, tmp_path, True) is False
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_keys_that_differ_are_named_and_the_rest_counted() -> None:

@@ -35,7 +35,9 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe (see `landweave recipes`), or a YAML file.")],
     changes: Changes = None,
     out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/latest"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Throw away another run that stands there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw away another run, or a finished one; a killed one goes on.")
+    ] = False,
     scale: Annotated[str, typer.Option(help="One of the recipe's scales: smoke is for a small machine.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the recipe, and print it.")] = False,
     json_: Json = "",

@@ -55,6 +55,11 @@ class Values:
         """Whether enough is seen to say anything."""
         return int(self.seen.sum()) >= _ENOUGH
 
+    @property
+    def empty(self) -> float:
+        """Share of the pixels that are seen and zero in every band."""
+        return float((self.raw_zero & self.seen).all(0).mean())
+
     def share(self, test: NDArray[np.bool_]) -> float:
         """Share of the seen values for which `test` holds."""
         return float((test & self.seen).sum() / max(1, self.seen.sum()))
@@ -87,7 +92,10 @@ def _of_unit(row: Sensor, v: Values) -> list[Finding]:
     low, high = row.plausible
     outside = v.share((v.unit < low) | (v.unit > high))
     out = []
-    if row.unit == "dB" and (positive := v.share(v.unit >= 0)) > 0.99:
+    zero = v.share(v.raw_zero)
+    if row.unit == "dB" and (empty := v.empty) > 0.005:
+        out.append(_zeros(empty))
+    if row.unit == "dB" and zero < 0.99 and (positive := v.share((v.unit >= 0) & ~v.raw_zero) / (1 - zero)) > 0.99:
         fix = f"name the stream {row.name}-linear, or convert: 10 * log10(x)"
         return [Finding(f"not dB: {positive:.0%} of the values are 0 or more, as in linear power", fix, True)]
     if row.unit == "linear power" and (negative := v.share(v.unit < 0)) > 0.01:
@@ -125,11 +133,14 @@ def _of_reflectance(row: Sensor, v: Values) -> list[Finding]:
             fix = f"take out the offset of {row.name}: it is applied twice, or to an image that carries none"
             out.append(Finding(what, fix, False))
             break
-    empty = (v.raw_zero & v.seen).all(0).mean()
-    if empty > 0.005 and len(v.bands) > 2:
-        what = f"zero in every band: {empty:.1%} of the pixels, which count as data"
-        out.append(Finding(what, "declare nodata 0 in the file (gdal_edit.py -a_nodata 0)", False))
+    if (empty := v.empty) > 0.005 and len(v.bands) > 2:
+        out.append(_zeros(empty))
     return out
+
+
+def _zeros(share: float) -> Finding:
+    what = f"zero in every band: {share:.1%} of the pixels, which count as data"
+    return Finding(what, "declare nodata 0 in the file (gdal_edit.py -a_nodata 0)", False)
 
 
 def refuse_implausible(stream: str, image: Image, where: str) -> None:
@@ -150,8 +161,11 @@ def refuse_numbers(
     scale: NDArray[np.float32],
     offset: NDArray[np.float32],
     where: str,
-) -> None:
+) -> list[str]:
     """As `refuse_implausible`, of raw numbers C H W (`seen` C or 1, H W; scale and offset C), without torch.
+
+    Returns:
+        What is odd and yet no reason to refuse, a line each; a suspected offset of Sentinel-2 among it.
 
     Raises:
         DataError: naming `where` and the fix.
@@ -162,13 +176,30 @@ def refuse_numbers(
     unit = raw.astype(np.float32) * scale[:, None] + offset[:, None]
     known = np.broadcast_to(seen, data.shape)[:, ::step, ::step].reshape(C, -1)
     floating = bool(np.issubdtype(raw.dtype, np.floating))
-    _refuse(stream, [Values(tuple(bands), unit, known, raw == 0, floating)], where)
+    values = Values(tuple(bands), unit, known, raw == 0, floating)
+    odd = [f"{f.what} ({f.fix})" for f in _refuse(stream, [values], where)]
+    if doubt := _offset_of(stream, [values], where):
+        odd.append(f"{doubt.what} ({doubt.fix})")
+    return odd
 
 
-def _refuse(stream: str, dates: Sequence[Values], where: str) -> None:
-    for finding in findings(stream, dates):
+def _refuse(stream: str, dates: Sequence[Values], where: str) -> list[Finding]:
+    """What is odd, unless it is plainly wrong."""
+    found = findings(stream, dates)
+    for finding in found:
         if finding.wrong:
             raise DataError(f"{stream}: {finding.what}", where=where, fix=finding.fix)
+    return found
+
+
+def _offset_of(stream: str, dates: Sequence[Values], source: str) -> Finding | None:
+    """`offset_suspicion` of each date alone; the first."""
+    for values in dates:
+        dark = Darkest()
+        dark.add(stream, values)
+        if doubt := offset_suspicion(stream, dark, source):
+            return doubt
+    return None
 
 
 def check_image(stream: str, image: Image | Raster, *, bands: Sequence[str] = (), source: str = "") -> list[str]:
@@ -189,12 +220,8 @@ def check_image(stream: str, image: Image | Raster, *, bands: Sequence[str] = ()
         image = Image.of(stream, names, image.data, grid=image.grid, pixels_seen=image.valid)
     dates = values_of(image)
     found = findings(stream, dates)
-    for values in dates:
-        dark = Darkest()
-        dark.add(stream, values)
-        if doubt := offset_suspicion(stream, dark, source):
-            found.append(doubt)
-            break
+    if doubt := _offset_of(stream, dates, source):
+        found.append(doubt)
     return [str(f) for f in found]
 
 
@@ -213,11 +240,13 @@ class Darkest:
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def add(self, stream: str, values: Values) -> None:
-        """Pool one date of one stream."""
+        """Pool one date of one stream, without pixels that are zero in every band: those are no ground."""
+        several = len(values.bands) > 1
+        there = ~values.raw_zero.all(0) if several else np.ones(values.raw_zero.shape[1], np.bool_)
         for band in _dark_bands(sensor(stream)):
             if band in values.bands:
                 at = values.bands.index(band)
-                seen = values.unit[at][values.seen[at]]
+                seen = values.unit[at][values.seen[at] & there]
                 bins = np.clip(np.floor((seen - _BINS[0]) * 1000 + 1e-3), 0, len(_BINS) - 1).astype(np.int64)
                 count = np.bincount(bins, minlength=len(_BINS))
                 self.counts[band] = self.counts[band] + count if band in self.counts else count

@@ -136,18 +136,34 @@ def read(path: Path_, *, bands: Sequence[int] | None = None, window: Window | No
         data = np.zeros((len(at), win.height, win.width), head.dtype)
         inside = np.zeros((1, win.height, win.width), bool)
         if r1 > r0 and c1 > c0:
-            part = source.read(at, window=RioWindow(c0, r0, c1 - c0, r1 - r0))
+            part_of = RioWindow(c0, r0, c1 - c0, r1 - r0)
+            part = source.read(at, window=part_of)
             rows, cols = slice(r0 - win.row, r1 - win.row), slice(c0 - win.col, c1 - win.col)
             data[:, rows, cols] = part
             inside[:, rows, cols] = True
-    return Raster(data, inside & _valid(data, head.nodata), head.grid.crop(win), head)
+            if _masked(source):
+                inside[:, rows, cols] = source.read_masks(at[0], window=part_of) > 0
+        nodata = [source.nodatavals[b - 1] for b in at]
+    return Raster(data, inside & _valid(data, nodata), head.grid.crop(win), head)
 
 
-def _valid(data: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """One mask for all bands where they agree (the common case), else one a band."""
+def _masked(source: Any) -> bool:
+    """Whether the file has a mask for all bands, inside it or beside it (`.msk`).
+
+    A band of transparency is none: near infrared, the fourth band of many aerial images, is often marked as that.
+    """
+    from rasterio.enums import MaskFlags
+
+    flags = source.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+
+
+def _valid(data: NDArray[Any], nodata: Sequence[float | None]) -> NDArray[np.bool_]:
+    """One mask for all bands where they agree (the common case), else one a band; `nodata` by band."""
     valid = np.ones(data.shape, bool)
-    if nodata is not None and not np.isnan(nodata):
-        valid &= data != nodata
+    for band, value in enumerate(nodata):
+        if value is not None and not np.isnan(value):
+            valid[band] &= data[band] != value
     if np.issubdtype(data.dtype, np.floating):
         valid &= np.isfinite(data)
     return valid[:1] if (valid == valid[:1]).all() else valid

@@ -336,26 +336,29 @@ def _metres(image: Image) -> float | None:
     return ground_metres(grid) if isinstance(grid, Grid) else None
 
 
-def ground_metres(grid: Grid) -> float | None:
-    """The height of a pixel in metres on the ground, whatever the unit of the CRS; None without a CRS.
+def ground_metres(grid: Grid, *, across: bool = False) -> float | None:
+    """The height (`across`: the width) of a pixel in metres on the ground, whatever the unit of the CRS; None without.
 
     A CRS in metres whose scale is within 5 % of true (UTM, Lambert) gives its own pixel size, exactly.
     """
     from landweave.data.raster import lonlat
 
     H, W = grid.shape
-    rows = grid.scaled(1, W)
-    top, bottom = lonlat(_moved(rows, -0.5)), lonlat(_moved(rows, 0.5))
-    if top is None or bottom is None:
+    count = min(W, 64) if across else H  # the width in the middle: parallels are not great circles
+    ends = [(H / 2, (W + s * count) / 2) if across else ((H + s * count) / 2, W / 2) for s in (-1, 1)]
+    first, last = (lonlat(_point(grid, *end)) for end in ends)
+    if first is None or last is None:
         return None
-    own = grid.pixel[1]
-    true = _distance(top, bottom) / H
+    own = grid.pixel[0] if across else grid.pixel[1]
+    true = _distance(first, last) / count
     return own if abs(true / own - 1) < 0.05 else float(f"{true:.3g}")
 
 
-def _moved(grid: Grid, rows: float) -> Grid:
-    a, b, c, d, e, f = grid.transform
-    return Grid(grid.crs, (a, b, c + b * rows, d, e, f + e * rows), grid.shape)
+def _point(grid: Grid, row: float, col: float) -> Grid:
+    """A pixel of that size around a point."""
+    a, b, _, d, e, _ = grid.transform
+    x, y = grid.xy(row - 0.5, col - 0.5)
+    return Grid(grid.crs, (a, b, x, d, e, y), (1, 1))
 
 
 def _distance(p: tuple[float, float], q: tuple[float, float]) -> float:

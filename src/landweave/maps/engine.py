@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from math import ceil
@@ -161,8 +161,8 @@ def map_scene(
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
         if not overwrite:
             _refuse_old([path, *([_second(path)] if probabilities else [])])
-        for source in sources.sources:
-            look(source)
+        odd = [f"{s.stream}: {text}" for s in sources.sources for text in look(s)]
+        sources = replace(sources, notes=(*sources.notes, *odd))
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
         period, official = _means(run, sources, average)

@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -172,8 +172,8 @@ def find_faults(
         wanted = _wanted(run.contract, images)
         sources = open_sources(wanted, images, bands=bands or {}, offset=offset or {})
         targets = _targets(ask, sources, list(wanted.streams))
-        for source in sources.sources:
-            look(source)
+        odd = [f"{s.stream}: {text}" for s in sources.sources for text in look(s)]
+        sources = replace(sources, notes=(*sources.notes, *odd))
         return [_of_sensor(run, wanted, name, sources, ask, targets[name]) for name in wanted.streams]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from landweave.contract import Contract, StreamContract
 from landweave.data.check import refuse_implausible
+from landweave.errors import RunError
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN, Legend
 from landweave.maps.cog import Writer
@@ -230,7 +231,7 @@ class Job:
         images = {s.placed.source.stream: s.image(at, self.size) for s in strips}
         for strip in strips:
             stream = strip.placed.source.stream
-            if stream in self.unchecked and bool(images[stream].seen.any()):
+            if stream in self.unchecked and bool((images[stream].seen & (images[stream].data != 0)).any()):
                 refuse_implausible(stream, images[stream], strip.placed.source.where)
                 self.unchecked.discard(stream)
         if self.period:
@@ -238,6 +239,12 @@ class Job:
             images |= {s: means(images[s], s, self.period, official=self.official) for s in dated}
         names = tuple(f"window {r}, {c}" for r, c in at)
         found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
+        if not bool(found.isfinite().all()):
+            raise RunError(
+                "the model answers with numbers that are none (NaN)",
+                where=names[0],
+                fix="look for extreme values there; if there are none, train anew with a smaller optim.lr",
+            )
         self.predicted += len(at)
         return answers_on(found, self.size) if self.blends else found
 

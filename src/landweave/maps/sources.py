@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import cos, radians
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from landweave.contract import Contract, StreamContract
 from landweave.data import raster, table_images
 from landweave.data.check_values import refuse_numbers
-from landweave.data.raster import lonlat
+from landweave.data.stats import ground_metres
 from landweave.errors import ConfigError, ContractError, GridError, listed
 from landweave.grid import Grid, Window
 from landweave.maps.dates import told_days
@@ -135,7 +134,10 @@ def open_sources(
             notes.append(f"{stream}: {told_days([d.day for d in series if d.day is not None])}")
         if skipped:
             notes.append(f"not used in {path}: {listed(skipped, 6)}")
-        sources += _sources(sensor(stream), series, mine, raw)
+        found = _sources(sensor(stream), series, mine, raw)
+        if oblong := _oblong(found[0].grid):
+            notes.append(f"{stream}: {oblong}; the model learned none such if its training images were square")
+        sources += found
     unseen = tuple(s for s in contract.streams if s not in taken)
     if unseen:
         notes.append(f"no image of {listed(unseen)}: the model works without, as if it had failed")
@@ -185,7 +187,23 @@ def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -
     finest = min((g for g, _ in grids), key=lambda g: g.pixel[0])
     _require_pixel(finest, mine, _wanted(dates[0], mine)[0].head.path)
     many = len(grids) > 1
-    return [_source(row, group, dates, grid, mine, raw, many) for grid, group in grids]
+    found = [_source(row, group, dates, grid, mine, raw, many) for grid, group in grids]
+    first: dict[str, Source] = {}
+    for one in found:
+        other = first.setdefault(one.stream, one)
+        if other is not one:  # a model reads one image a pixel size
+            raise GridError(
+                f"{one.bands[0]} and {other.bands[0]} have pixels of one size, but lie on different grids: "
+                f"{_where(one.grid)} and {_where(other.grid)}",
+                where=one.where,
+                fix=f"resample it to the grid of {Path(other.where).name} (gdalwarp -t_srs ... -tr ... -te ...)",
+            )
+    return found
+
+
+def _where(grid: Grid) -> str:
+    H, W = grid.shape
+    return f"{H} x {W} pixels from {grid.transform[2]:.10g}, {grid.transform[5]:.10g} in {grid.crs[:20]}"
 
 
 def _read_for(row: Sensor, mine: StreamContract, have: Sequence[str]) -> tuple[str, ...]:
@@ -236,8 +254,11 @@ def _source(
     return Source(stream, bands, tuple(parts), grid, dtype, tuple(scale), tuple(offset), days)
 
 
-def look(source: Source) -> None:
+def look(source: Source) -> list[str]:
     """Read the middle of the first file, without torch, so that values of another unit are refused in a second.
+
+    Returns:
+        What is odd about them and yet no reason to stop: zeros that count as data, a suspected offset.
 
     Raises:
         DataError: as `landweave.data.check_values.refuse_numbers`, or the file cannot be read.
@@ -247,7 +268,7 @@ def look(source: Source) -> None:
     at = part.at[: len(source.bands)]  # of a series the first date
     pixels, n = raster.read(part.path, bands=at, window=side), len(at)
     scale, offset = (np.asarray(v[:n], np.float32) for v in (source.scale, source.offset))
-    refuse_numbers(
+    return refuse_numbers(
         source.stream, source.bands[:n], pixels.data, pixels.valid, scale=scale, offset=offset, where=part.path
     )
 
@@ -280,13 +301,20 @@ def metres(grid: Grid) -> float:
 def _require_pixel(grid: Grid, mine: StreamContract, where: str) -> None:
     if not grid.crs:
         raise GridError("has no coordinate reference system", where=where, fix="set it: gdal_edit -a_srs EPSG:... FILE")
-    size = metres(grid)
-    if mine.metres and abs(size / mine.metres - 1) > SAME_PIXEL:
-        point = lonlat(grid)
-        across = mine.metres if size == grid.pixel[1] else mine.metres / METRES_A_DEGREE
-        wide = across / max(0.01, cos(radians(point[1]))) if point and across != mine.metres else across
-        raise ContractError(
-            f"pixels of {size:.4g} m, but the model was trained on {mine.sensor} at {mine.metres:g} m",
-            where=where,
-            fix=f"resample it first: gdalwarp -tr {wide:.6g} {across:.6g} -r bilinear IN OUT",
-        )
+    height, width = ground_metres(grid), ground_metres(grid, across=True)
+    if not mine.metres or height is None or width is None or abs(height / mine.metres - 1) <= SAME_PIXEL:
+        return
+    down, right = (size * mine.metres / true for size, true in ((grid.pixel[1], height), (grid.pixel[0], width)))
+    raise ContractError(
+        f"pixels of {height:.4g} m on the ground, but the model was trained on {mine.sensor} at {mine.metres:g} m",
+        where=where,
+        fix=f"resample it first: gdalwarp -tr {right:.6g} {down:.6g} -r bilinear IN OUT",
+    )
+
+
+def _oblong(grid: Grid) -> str:
+    """A note where pixels are much wider or narrower than high on the ground, as those of a grid in degrees."""
+    height, width = ground_metres(grid), ground_metres(grid, across=True)
+    if height is None or width is None or abs(width / height - 1) <= SAME_PIXEL:
+        return ""
+    return f"pixels are {width:.3g} m wide and {height:.3g} m high on the ground"

@@ -355,7 +355,7 @@ def _with_references(
     from landweave.run.references import references
 
     train = scene.batches(evenly(scene.train, LEARNED_FROM), batch_size=run.settings.train.batch_size)
-    counts = {name: run.counts_of(name) for name in tasks}
+    counts = {name: (run.counts_of(name), run.known_places_of(name)) for name in tasks}
     found = references(scene.dataset, tasks, run.contract, counts=counts, batches=train, scored=len(scene.scored))
     yield from zip(tasks.items(), found.values(), strict=True)
 

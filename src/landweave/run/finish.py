@@ -59,6 +59,21 @@ def _counted(material: Material) -> dict[str, list[int]]:
     return {name: [int(n) for n in count] for name, count in counts.items()}
 
 
+def known_places(material: Material, task: str) -> int | None:
+    """Of a task of label sets, the training places whose label is known, which `class_counts` are of; else None.
+
+    Of a student, whose counts are its teacher's, there.
+    """
+    kind = material.tasks.get(task)
+    if kind is None or kind.kind != "multilabel":
+        return None
+    if material.counts is not None:
+        return material.known_places
+    places = material.dataset.places
+    labelled = (i for i in material.train if places[i].labelled)
+    return sum(material.dataset.classes(i, task) is not None for i in labelled)
+
+
 def _pixels(label: Label, K: int) -> Tensor:
     return torch.bincount(label.values[label.known].long(), minlength=K)
 
@@ -103,11 +118,15 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "contract": material.contract.to_json(),
             "averaged": material.dataset.averaged,
             "class_counts": counts[material.task],
+            "known_places": known_places(material, material.task),
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,
             "validation_scores": validation_scores(scorers),
             "trained": material.trained or {n: [i for i, k in enumerate(row) if k] for n, row in counts.items()},
-            "tasks": {n: _of_task(task, counts[n], scorers.get(n)) for n, task in material.tasks.items()},
+            "tasks": {
+                n: {**_of_task(task, counts[n], scorers.get(n)), "known_places": known_places(material, n)}
+                for n, task in material.tasks.items()
+            },
             "measured": measured,
             "mean_features": {name: mean.tolist() for name, mean in means.items()},
             "experiment": experiment.model_dump(mode="json"),

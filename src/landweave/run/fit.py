@@ -243,6 +243,22 @@ class Keep(Callback):
     def __init__(self, folder: Path, note: Note) -> None:
         self.folder, self.note = folder, note
 
+    def on_train_start(self, trainer: L.Trainer, fitting: L.LightningModule) -> None:
+        """Give the table of a run that goes on its earlier epochs: its logger begins with an empty file."""
+        from lightning.pytorch.loggers import CSVLogger
+
+        assert isinstance(fitting, Fitting)
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                for row in fitting.history:
+                    logger.log_metrics(_named(row), step=row["epoch"])
+
+    def on_train_epoch_start(self, trainer: L.Trainer, fitting: L.LightningModule) -> None:
+        """The last epoch is validated, whatever `train.validate_every` is."""
+        assert isinstance(fitting, Fitting)
+        train = fitting.experiment.train
+        trainer.check_val_every_n_epoch = 1 if fitting.current_epoch + 1 >= train.epochs else train.validate_every
+
     def on_train_epoch_end(self, trainer: L.Trainer, fitting: L.LightningModule) -> None:
         """Write what the epoch gave."""
         assert isinstance(fitting, Fitting)
@@ -270,8 +286,7 @@ class Keep(Callback):
             write_text(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in fitting.history))
             for logger in trainer.loggers:
                 for row in rows:
-                    named = {f"{row['split']}/{k}": v for k, v in row.items() if isinstance(v, float)}
-                    logger.log_metrics(named, step=epoch)
+                    logger.log_metrics(_named(row), step=epoch)
         trainer.save_checkpoint(self.folder / STATE)
 
     def _say(self, fitting: Fitting, rows: list[dict[str, Any]]) -> None:
@@ -292,6 +307,11 @@ class Keep(Callback):
         found = [fitting.scores.get(key, math.nan) for key in all_watched(experiment, fitting.material)]
         known = [value for value in found if math.isfinite(value)]  # a label may have no known pixel in validation
         return math.fsum(known) / len(known) if known else math.nan
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, float]:
+    """A row for a logger: `train/loss`, ..."""
+    return {f"{row['split']}/{k}": v for k, v in row.items() if isinstance(v, float)}
 
 
 def watched_of(experiment: Experiment, material: Material) -> str:

@@ -108,6 +108,11 @@ class Run:
         of_task: dict[str, Any] = self.config if task == self.task else self.config["tasks"][task]
         return [int(n) for n in of_task["class_counts"]]
 
+    def known_places_of(self, task: str) -> int | None:
+        """Of label sets, how many training places `counts_of` are of; None in runs from before 0.4."""
+        of_task: dict[str, Any] = self.config if task == self.task else self.config["tasks"][task]
+        return of_task.get("known_places")
+
     def through(self, task: str) -> Run | OneTask:
         """What a map needs, of any of its tasks; the main one by default.
 

@@ -145,7 +145,7 @@ class Constant:
         """Probabilities."""
         K = len(self.counts)
         if self.kind == "multilabel":
-            row = np.asarray(self.counts, np.float32) / np.float32(max(1, self.places))
+            row = np.minimum(np.asarray(self.counts, np.float32) / np.float32(max(1, self.places)), 1)
         else:
             row = np.eye(K, dtype=np.float32)[int(np.argmax(self.counts))]
         shape = (len(batch), K)
@@ -178,17 +178,21 @@ def references(
     tasks: Mapping[str, Task],
     contract: Contract,
     *,
-    counts: Mapping[str, Sequence[int]],
+    counts: Mapping[str, tuple[Sequence[int], int | None]],
     batches: Iterable[Batch],
     scored: int,
     seed: int = 0,
 ) -> dict[str, list[Reference]]:
     """The references of an experiment by task, learned from its own labelled training places, which are read once.
 
-    `counts` are those of the training labels, by task and class; `scored` is how many places will be asked about.
+    `counts` are those of the training labels by class, for each task, and of how many places they are (None: of all
+    labelled ones at hand); `scored` is how many places will be asked about.
     """
-    places = sum(p.labelled and p.split == "train" for p in dataset.places)
-    found: dict[str, list[Reference]] = {n: [Constant(counts[n], places, t.kind, n)] for n, t in tasks.items()}
+    labelled = sum(p.labelled and p.split == "train" for p in dataset.places)
+    found: dict[str, list[Reference]] = {}
+    for name, task in tasks.items():
+        own, places = counts[name]
+        found[name] = [Constant(own, labelled if places is None else places, task.kind, name)]
     forests = {n: Forest(contract, n, t.kind, len(t.legend)) for n, t in tasks.items()}
     draws = {n: np.random.default_rng(seed) for n in tasks}
     for batch in batches:

@@ -183,6 +183,7 @@ def adopted(material: Material, start: Start) -> Material:
         task=material.task if same else start.task,
         contract=start.contract,
         counts=tuple(start.config["class_counts"]),
+        known_places=start.known_places_of(start.task),
         trained={material.task if same else start.task: tuple(start.trained_classes)},
         scored=bool(same),
     )

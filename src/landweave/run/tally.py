@@ -134,13 +134,12 @@ class Tally:
                 for r in self.references
             },
             "skill": clean(skills(scores, trivial)),
+            "without": [self.task.legend.names[k] for k in own.without],
         }
         return out | self._of_maps() if self.task.kind == "map" else out
 
     def _of_maps(self) -> dict[str, Any]:
-        names = self.task.legend.names
         return {
-            "without": [names[k] for k in self.own.without],
             "groups": {
                 name: {
                     "places": self.places[name],

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from landweave.data.load import diversity
 from landweave.data.stats import implausible
-from landweave.errors import LandweaveError, RunError
+from landweave.errors import LandweaveError, RunError, listed
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
 from landweave.run.material import Material, gather
@@ -21,6 +22,12 @@ PRETRAIN = "pretrain"
 """The folder in a run folder in which its first stage is trained."""
 START = "start.json"
 """Which weights a run began with."""
+WRITTEN = (
+    *("experiment.yaml", "contract.json", START, "config.json", "versions.json", "metrics.jsonl", "model.safetensors"),
+    *(PRETRAIN, "state", "logs", "probes", "figures", "leak.json", "maps.json", "report.html", "error.txt"),
+    *("evaluation-*.json", ".*.part", ".*.old"),
+)
+"""What training and the commands on a run write into its folder, as patterns (docs/run-folder.md)."""
 MOST_KEYS = 4
 """Of what differs from a run that stands in the folder, so many keys are told."""
 
@@ -31,18 +38,20 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     Args:
         experiment: see `landweave.recipe`.
         out: the run folder.
-        overwrite: throw away another experiment's run that stands there.
+        overwrite: throw away what stands there, another experiment's run or a finished one; a killed run of this one
+            goes on all the same.
         progress: show bars and notes.
 
     Returns:
         The run folder.
 
     Raises:
-        RunError: another experiment's run stands in `out`.
+        RunError: another experiment's run stands in `out`, or files that are no run's beside an `experiment.yaml`.
         LandweaveError: anything wrong with the data.
     """
     experiment = inherited(experiment)
     folder = Path(out)
+    begun = (folder / "experiment.yaml").is_file()
     note = print if progress else _silent
     if _claim(experiment, folder, overwrite):
         note(f"{folder} is finished already; nothing to do")
@@ -50,7 +59,8 @@ def train(experiment: Experiment, out: str | Path, *, overwrite: bool = False, p
     try:
         _train(experiment, folder, progress, note)
     except LandweaveError:
-        _leave_nothing(folder)
+        if not begun:
+            _leave_nothing(folder)
         raise
     return folder
 
@@ -103,25 +113,61 @@ def _doubts(experiment: Experiment, material: Material) -> Iterator[str]:
 
 def _claim(experiment: Experiment, folder: Path, overwrite: bool) -> bool:
     """Make the folder this experiment's. True if it holds a finished run of it."""
-    known = folder / "experiment.yaml"
+    known, finished = folder / "experiment.yaml", (folder / "config.json").is_file()
     if int(os.environ.get("LOCAL_RANK", "0")):
         overwrite = False  # a further process of the same training, begun after the first one had claimed the folder
-    if known.is_file() and (overwrite or recipe(known) != experiment):
-        # without metrics it failed before its first epoch: nothing to lose
-        trained = any((folder / stage / "metrics.jsonl").is_file() for stage in (PRETRAIN, ""))
-        if trained and not overwrite:
-            raise RunError(
-                f"another experiment's run stands there: {_unlike(recipe(known), experiment)}",
-                where=folder,
-                fix="choose another --out, or add --overwrite to throw it away",
-            )
-        shutil.rmtree(folder)
+    if known.is_file():
+        same = recipe(known) == experiment
+        if not same or (overwrite and (finished or not _same_start(experiment, folder))):
+            _clear(experiment, folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     _require_same_start(experiment, folder)
     if (folder / "config.json").is_file():
         return True
-    save(experiment, known)
+    if not known.is_file():
+        save(experiment, known)
     return False
+
+
+def _clear(experiment: Experiment, folder: Path, overwrite: bool) -> None:
+    """Take away what a run has written, and nothing else that stands in its folder.
+
+    Raises:
+        RunError: a run that was trained, and no leave to overwrite it; or no run, but somebody's own folder.
+    """
+    # without metrics it failed before its first epoch: nothing to lose
+    trained = any(
+        (folder / stage / name).is_file() for stage in (PRETRAIN, "") for name in ("metrics.jsonl", "config.json")
+    )
+    known = recipe(folder / "experiment.yaml")
+    if trained and not overwrite:
+        raise RunError(
+            f"another experiment's run stands there: {_unlike(known, experiment)}",
+            where=folder,
+            fix="choose another --out, or add --overwrite to throw it away",
+        )
+    others = sorted(p.name for p in folder.iterdir() if not _written(p.name))
+    if others and not trained:
+        raise RunError(
+            f"another experiment.yaml stands there, which was never trained, beside {listed(others, 3)}",
+            where=folder,
+            fix="choose another --out, or take that file away",
+        )
+    for path in folder.iterdir():
+        if _written(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _written(name: str) -> bool:
+    """Whether training, or a command on its run, writes a file or folder of this name in a run folder."""
+    return any(fnmatch(name, pattern) for pattern in WRITTEN)
+
+
+def _same_start(experiment: Experiment, folder: Path) -> bool:
+    """Whether a run that stands there began with the weights that `start` holds now, as far as anybody noted."""
+    file = folder / START
+    weights = weights_mark(Path(experiment.start)) if experiment.start else ""
+    return not weights or not file.is_file() or json.loads(file.read_text(encoding="utf-8"))["weights"] == weights
 
 
 def _require_same_start(experiment: Experiment, folder: Path) -> None:
@@ -132,13 +178,12 @@ def _require_same_start(experiment: Experiment, folder: Path) -> None:
     Raises:
         RunError: the run that `start` names was trained anew since.
     """
-    file = folder / START
     if not experiment.start or int(os.environ.get("LOCAL_RANK", "0")):
         return
-    weights = weights_mark(Path(experiment.start))
-    if not (folder / "experiment.yaml").is_file() and weights:
-        write_json(file, {"weights": weights})
-    elif weights and file.is_file() and json.loads(file.read_text(encoding="utf-8"))["weights"] != weights:
+    if not (folder / "experiment.yaml").is_file():
+        if weights := weights_mark(Path(experiment.start)):
+            write_json(folder / START, {"weights": weights})
+    elif not _same_start(experiment, folder):
         raise RunError(
             f"it began with other weights than stand in {experiment.start} now",
             where=folder,
@@ -148,12 +193,19 @@ def _require_same_start(experiment: Experiment, folder: Path) -> None:
 
 def _leave_nothing(folder: Path) -> None:
     """Take away what a refused run has written, as long as nothing has been trained there."""
-    ours = {"experiment.yaml", "contract.json", START, PRETRAIN}
     if int(os.environ.get("LOCAL_RANK", "0")) or not folder.is_dir():
         return
     for stage in (folder / PRETRAIN, folder):
-        if stage.is_dir() and {p.name for p in stage.iterdir()} <= ours and not (stage / PRETRAIN).exists():
-            shutil.rmtree(stage)
+        if (
+            not stage.is_dir()
+            or (stage / PRETRAIN).exists()
+            or any((stage / n).exists() for n in ("state", "metrics.jsonl"))
+        ):
+            continue
+        for name in ("experiment.yaml", "contract.json", START):
+            (stage / name).unlink(missing_ok=True)
+        if not any(stage.iterdir()):
+            stage.rmdir()
 
 
 def _unlike(there: Experiment, here: Experiment) -> str:
