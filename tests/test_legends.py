@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +74,18 @@ def test_a_file_that_is_no_legend_says_what_is_needed(tmp_path: Path) -> None:
     path.write_text("name: x\n")
     with pytest.raises(ConfigError, match="not a legend"):
         load_legend(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"classes": {1: {"name": "water", "color": "blue"}}}, "#rrggbb"),
+        ({"merge": {5: 7}}, "7 is no class"),
+        ({"merge": {2: 1}}, "2 is a class itself"),
+    ],
+)
+def test_a_legend_that_could_not_be_drawn_or_read_is_refused_at_once(change: dict[str, Any], says: str) -> None:
+    whole = {"name": "a", "classes": {1: {"name": "water", "color": None}, 2: {"name": "trees", "color": "#358221"}}}
+    assert Legend.from_json(whole).colors[0].startswith("#"), "a colour behind an unquoted # is none"
+    with pytest.raises(ConfigError, match=says):
+        Legend.from_json(whole | change)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from landweave.data.table import Table
 from landweave.errors import ConfigError, DataError
 from landweave.sensors import SENSORS, StreamChoice, native_streams, sensor
 
@@ -66,3 +67,10 @@ def test_choice_of_bands_round_trips() -> None:
     assert StreamChoice.parse(str(choice)) == choice
     with pytest.raises(ConfigError, match="twice"):
         StreamChoice.parse("s2-l2a:B04+red")
+
+
+def test_a_choice_is_of_a_sensor_not_of_a_pixel_size() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)s2-l2a@10.*write s2-l2a"):
+        StreamChoice.parse("s2-l2a@10")
+    with pytest.raises(ConfigError, match="s2-l2a is named twice: s2-l2a:B02, s2-l2a:B08"):
+        _ = Table(path="a.csv", streams=("s2-l2a:B02", "s2-l2a:B08")).choices

@@ -7,6 +7,7 @@ is its *value*. Every artefact carries the legend, so that an index is never rea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,10 +161,17 @@ class Legend:
             for i, (value, row) in enumerate(rows.items()):
                 row = {"name": row} if isinstance(row, str) else row
                 if int(value) not in ignored:
-                    color = str(row.get("color", PALETTE[i % len(PALETTE)]))
+                    color = str(row.get("color") or PALETTE[i % len(PALETTE)])
+                    if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+                        raise ValueError(f"color `{color}` of {row['name']} is not #rrggbb, in quotes")
                     classes.append(LandClass(int(value), str(row["name"]), color))
             merge = tuple((int(k), int(v)) for k, v in dict(raw.get("merge", {})).items())
             unscored = tuple(int(v) for v in raw.get("unscored", ()))
+            values = {c.value for c in classes}
+            for source, target in merge:
+                if target not in values or source in values:
+                    what = f"{target} is no class" if target not in values else f"{source} is a class itself"
+                    raise ValueError(f"merge {source}: {target}, but {what}")
             return cls(str(raw.get("name", "legend")), tuple(classes), ignored, merge, unscored)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, ConfigError):

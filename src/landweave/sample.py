@@ -12,6 +12,7 @@ torch is imported where it is used, so that commands which only look at a recipe
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -39,12 +40,18 @@ Grids = Grid | None | tuple[Grid | None, ...]
 
 
 def day_of(when: date | str | None) -> int:
-    """Days since 2000-01-01 of a date, or of `2017-06-13` or `20170613`; `NO_DAY` for None or an empty string."""
+    """Days since 2000-01-01 of a date, or of `2017-06-13` or `20170613`; `NO_DAY` for None or an empty string.
+
+    Raises:
+        ValueError: the text begins otherwise; `2017-6-13` could be several days, once hyphens are left out.
+    """
     if not when:
         return NO_DAY
     if isinstance(when, str):
-        text = when.strip().replace("-", "")[:8]
-        when = date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+        found = re.match(r"(\d{4})(-?)(\d{2})\2(\d{2})(?!\d)", when.strip())
+        if not found:
+            raise ValueError(f"not a date: {when}")
+        when = date(int(found[1]), int(found[3]), int(found[4]))
     return (when - EPOCH).days
 
 

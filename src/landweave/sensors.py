@@ -9,6 +9,7 @@ A *stream* is one sensor at one pixel size, written `sensor` or `sensor@metres`:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -92,6 +93,36 @@ class Sensor:
         if len(set(chosen)) < len(chosen):
             raise ConfigError(f"a band is named twice: {listed(chosen, 20)}", where=self.name)
         return chosen
+
+    def described(self, descriptions: Sequence[str], *, where: str = "") -> tuple[str, ...] | None:
+        """The bands that a file's descriptions name; None where they name none, or one twice.
+
+        A description is a band's name, common name or alias, or ends in its name (`Sigma0_VH`).
+
+        Raises:
+            DataError: some are bands and others are not, so that no order by count can be right.
+        """
+        found = [self._described(text) for text in descriptions]
+        strange = [t for t, b in zip(descriptions, found, strict=True) if not b]
+        names = tuple(b for b in found if b)
+        if not names or (not strange and len(set(names)) < len(names)):
+            return None
+        if strange:
+            at = " ".join(f"-b {i}" for i, b in enumerate(found, 1) if b)
+            raise DataError(
+                f"some of its bands are described as bands of {self.name} ({listed(names, 6)}), others are none "
+                f"({listed(strange, 6)})",
+                where=where or self.name,
+                fix=f"keep the former: gdal_translate {at} IN OUT; or name all in order: --bands {self.name}=...",
+            )
+        return names
+
+    def _described(self, text: str) -> str:
+        hits = [b.name for b in self.bands if b.name.casefold() == text.casefold()]
+        hits = hits or [b.name for b in self.bands if text.casefold() in b.spellings()]
+        last = re.split(r"[_\-. ]", text)[-1].casefold()
+        hits = hits or [b.name for b in self.bands if b.name.casefold() == last]
+        return hits[0] if len(hits) == 1 else ""
 
     def of_count(self, count: int, *, where: str = "") -> tuple[str, ...]:
         """The band names of a file that has `count` unnamed bands.
@@ -247,8 +278,18 @@ class StreamChoice:
 
     @classmethod
     def parse(cls, text: str) -> StreamChoice:
-        """Parse the text form; names of bands may be aliases."""
+        """Parse the text form; names of bands may be aliases.
+
+        Raises:
+            ConfigError: an unknown sensor or band, or a stream of one pixel size.
+        """
         name, _, bands = text.partition(":")
+        if "@" in name:
+            raise ConfigError(
+                f"`{name}` names a pixel size; a choice is of a sensor, and of its bands",
+                where="data.streams",
+                fix=f"write {sensor(name).name}, or {sensor(name).name}:BAND+BAND for some of its bands",
+            )
         row = sensor(name)
         return cls(row.name, row.select(bands.split("+")) if bands else ())
 

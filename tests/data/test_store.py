@@ -24,9 +24,12 @@ from landweave.data import record
 from landweave.data.dataset import Averaged, Chosen, Dataset, Place, Task
 from landweave.data.packed import INDEX, key_of
 from landweave.data.raster import header, lonlat, read
+from landweave.data.raster import write as write_raster
 from landweave.data.record import Codec, decode, encode, facts_of
 from landweave.data.store import Pack, pack
-from landweave.errors import DataError, MissingDataError
+from landweave.data.table import Table
+from landweave.errors import ConfigError, DataError, MissingDataError
+from landweave.grid import Grid
 from landweave.legends import LEGENDS, Legend
 from landweave.sample import Image, Label, Sample
 from landweave.sensors import StreamChoice
@@ -493,3 +496,32 @@ def _seconds(dataset: Dataset) -> float:
     for i in range(20):
         dataset.read(i)
     return (time.process_time() - start) / 20
+
+
+def test_an_offset_written_into_the_table_makes_it_another_pack(tmp_path: Path) -> None:
+    for i in range(5):
+        write_raster(
+            tmp_path / f"{i}.tif",
+            np.full((4, 8, 8), 2000 + i, "uint16"),
+            Grid("EPSG:32633", (10, 0, 0, 0, -10, 0), (8, 8)),
+        )
+    table = tmp_path / "t.csv"
+    rows = [f"p{i},{i}.tif" for i in range(5)]
+    table.write_text("\n".join(["name,s2-l2a,s2-l2a.offset", *(f"{r}," for r in rows)]) + "\n")
+    pack(Table(path=str(table)).open(), tmp_path / "p")
+    assert pack(Table(path=str(table)).open(), tmp_path / "p").already
+    # not the first, middle or last place, which are read to tell packs apart
+    table.write_text(
+        "\n".join(["name,s2-l2a,s2-l2a.offset", *(f"{r},{'-1000' * (i == 1)}" for i, r in enumerate(rows))]) + "\n"
+    )
+    with pytest.raises(DataError, match="other data"):
+        pack(Table(path=str(table)).open(), tmp_path / "p")
+    pack(Table(path=str(table)).open(), tmp_path / "p", overwrite=True)
+    found = [Pack(path=str(tmp_path / "p")).open().read(i).images["s2-l2a"].physical().mean().item() for i in (0, 1)]
+    assert found == pytest.approx([0.2, 0.1001])
+
+
+def test_an_offset_of_a_sensor_that_a_pack_lacks_is_refused(tmp_path: Path) -> None:
+    pack(Fake(), tmp_path / "p")
+    with pytest.raises(ConfigError, match=r"data\.offset names `s2-l1b`"):
+        Pack(path=str(tmp_path / "p"), offset={"s2-l1b": -1000}).open()

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from landweave.data import raster
 from landweave.data.table import PlaceTable, Table, write_table
 from landweave.errors import ConfigError, DataError, GridError, LandweaveError, MissingDataError
 from landweave.grid import Grid
 from landweave.legends import LandClass, Legend
+from landweave.maps.given import files_of
 from landweave.sample import NO_DAY, Sample, collate, day_of
+from landweave.sensors import sensor
 
 LEGEND = Legend("two", (LandClass(1, "water", "#0000ff"), LandClass(4, "crops", "#ffff00")), (0,))
 UTM = "EPSG:32633"
@@ -456,3 +459,67 @@ def test_real_treesatai_aerial_images_of_four_bands_at_20_cm(real: Path, tmp_pat
         means = image.physical().mean((0, 2, 3))
         assert means[0] > 1.5 * means[1:].max(), "trees are brightest in the near infrared"
     assert dataset.tasks["genus"].legend.names == ("Abies", "Betula")
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "bands"),
+    [
+        (("B04", "B03", "B02", "B08"), ("B04", "B03", "B02", "B08")),
+        (("one", "two", "three", "four"), ("B02", "B03", "B04", "B08")),
+        (("x_B08", "x_B03", "x_B02", "x_B04"), ("B08", "B03", "B02", "B04")),
+    ],
+)
+def test_descriptions_name_all_bands_or_none(tmp_path: Path, descriptions: tuple[str, ...], bands: Any) -> None:
+    tif(tmp_path / "a.tif", 4, dtype="uint16", descriptions=descriptions)
+    assert one(tmp_path, **{"s2-l2a": "a.tif"}).read(0).images["s2-l2a"].bands == bands
+
+
+def test_a_foreign_layer_among_bands_is_refused(tmp_path: Path) -> None:
+    tif(tmp_path / "a.tif", 4, dtype="uint16", descriptions=("B4", "B3", "B2", "NDVI"))
+    text = refusal(lambda: one(tmp_path, **{"s2-l2a": "a.tif"}).read(0))
+    for part in ("B04, B03, B02", "NDVI", "gdal_translate -b 1 -b 2 -b 3 IN OUT"):
+        assert part in text
+    with pytest.raises(DataError, match="NDVI"):
+        files_of(sensor("s2-l2a"), str(tmp_path / "a.tif"), "")
+
+
+def test_offsets_are_one_a_date_not_one_a_band_file(tmp_path: Path) -> None:
+    for band in ("B02", "B03"):
+        tif(tmp_path / f"s_{band}.tif", 1, dtype="uint16")
+    row = {"s2-l2a": "s_B02.tif;s_B03.tif", "s2-l2a.offset": "-1000;-500"}
+    assert "2 values in s2-l2a.offset, but there is 1 date" in refusal(lambda: one(tmp_path, **row).read(0))
+
+
+@pytest.mark.parametrize("text", ["2020-1-12", "2020-1-2", "12.01.2020", "202001", "2020-0112", "202001123"])
+def test_dates_are_whole(text: str) -> None:
+    with pytest.raises(ValueError, match=r"date|month|day"):
+        day_of(text)
+    assert day_of("2020-01-12T10:11:12") == day_of("20200112T101112") == day_of("2020-01-12")
+
+
+def test_masks_and_the_nodata_of_each_band_hide_pixels(tmp_path: Path) -> None:
+    data = np.full((2, 8, 8), 500, "uint16")
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": 2, "height": 8, "width": 8, "crs": UTM}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "m.tif", "w", **profile) as out:
+        out.write(data)
+        out.write_mask(np.repeat([0, 255], 32).astype("uint8").reshape(8, 8))
+    assert raster.read(tmp_path / "m.tif").valid[0].any(1).tolist() == [False] * 4 + [True] * 4
+    for name, nodata in (("a", 0), ("b", 65535)):
+        one_band = data[:1].copy()
+        one_band[0, 0, 0] = nodata
+        raster.write(tmp_path / f"{name}.tif", one_band, grid(), nodata=nodata)
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{i}"><NoDataValue>{v}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{n}.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        "</VRTRasterBand>"
+        for i, (n, v) in enumerate((("a", 0), ("b", 65535)), 1)
+    )
+    (tmp_path / "both.vrt").write_text(f'<VRTDataset rasterXSize="8" rasterYSize="8">{bands}</VRTDataset>')
+    valid = raster.read(tmp_path / "both.vrt", bands=[1]).valid
+    assert not valid[0, 0, 0]
+    assert valid.sum() == 63
+    with rasterio.open(
+        tmp_path / "rgbn.tif", "w", **{**profile, "dtype": "uint8", "count": 4}, photometric="RGB", alpha="YES"
+    ) as out:
+        out.write(np.zeros((4, 8, 8), "uint8"))
+    assert raster.read(tmp_path / "rgbn.tif").valid.all(), "near infrared marked as transparency hides nothing"

@@ -395,3 +395,18 @@ def test_real_major_tom_scenes_at_three_pixel_sizes(tmp_path: Path, real: Path) 
     assert [im.data.shape[-1] for im in table.read(400).images.values()] == [60, 30, 10]
     sizes = [sum(p.split == s for p in table.places) for s in ("train", "validation", "test")]
     assert all(a > b for a, b in pairwise([len(table), sizes[0], sizes[1]]))
+
+
+def test_files_of_one_name_in_two_places_have_groups_of_their_own(tmp_path: Path) -> None:
+    scene(tmp_path / "a", "S2", grid(32, 32))
+    scene(tmp_path / "b", "S2", grid(32, 32, left=7e5))
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        images, labels = {"s1-rtc-gamma0": str(folder / "s1" / "*.tif")}, {"lulc": str(folder / "lulc" / "*.tif")}
+        tile(images, labels, legend=folder / "legend.yaml", size=8, out=tmp_path / "places.parquet", append=True)
+    table = Table(path=str(tmp_path / "places.parquet")).open()
+    sides: dict[str, set[float]] = {}
+    for i, place in enumerate(table.places):
+        bounds, _ = table.bounds(i)
+        sides.setdefault(place.group, set()).add(bounds[0] > 6e5)
+    assert all(len(found) == 1 for found in sides.values()), sides
+    assert {g.partition("/")[0] for g in sides} == {"S2", "S2_v2"}

@@ -14,7 +14,7 @@ import torch
 from map_fakes import LEGEND, Fake, contract, field_of, grid, optical, write
 
 from landweave.data import raster
-from landweave.errors import ConfigError, ContractError, DataError, GridError
+from landweave.errors import ConfigError, ContractError, DataError, GridError, RunError
 from landweave.grid import Grid, Window
 from landweave.maps.engine import map_scene
 from landweave.maps.windows import axis, hann
@@ -349,3 +349,34 @@ def test_a_sensor_that_is_not_given_is_said_and_recorded(tmp_path: Path) -> None
     assert any("no image of s1-rtc-gamma0" in n for n in found.notes)
     with rasterio.open(found.path) as out:
         assert out.tags()["unseen sensors"] == "s1-rtc-gamma0"
+
+
+def test_answers_that_are_no_numbers_are_refused_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.tif", {"B04": field_of(32, 32), "B08": field_of(32, 32)}, grid(32, 32))
+    plain = Fake.predict
+    monkeypatch.setattr(Fake, "predict", lambda self, batch: plain(self, batch) * float("nan"))
+    with pytest.raises(RunError, match="none \\(NaN\\)"):
+        map_scene(Fake(contract()), {"s2-l2a": path}, tmp_path / "m.tif")
+
+
+def test_the_doubts_of_check_are_notes_of_a_map(tmp_path: Path) -> None:
+    dark = (field_of(64, 64) * 0 + 1050).astype("uint16")
+    dark[:32] = 0
+    dark[40:] += 2000
+    path = write(tmp_path / "S2A_N0509_x.tif", dict.fromkeys(("B02", "B04", "B08"), dark), grid(64, 64))
+    fake = Fake(contract(bands=("B02", "B04", "B08")))
+    notes = map_scene(fake, {"s2-l2a": path}, tmp_path / "m.tif").notes
+    assert any("zero in every band: 50.0% of the pixels" in n for n in notes), notes
+    assert any("suspected +1000 offset" in n for n in notes), notes
+
+
+def test_a_radar_scene_with_an_empty_corner_is_still_in_db(tmp_path: Path) -> None:
+    radar = np.full((64, 64), -12, np.float32)
+    radar[:40] = 0
+    optical_ = write(tmp_path / "a.tif", {"B04": field_of(64, 64), "B08": field_of(64, 64)}, grid(64, 64))
+    path = write(tmp_path / "r.tif", {"VV": radar, "VH": radar - 6}, grid(64, 64))
+    path2 = write(tmp_path / "z.tif", {"VV": radar * 0 + 0.02, "VH": radar * 0 + 0.01}, grid(64, 64))
+    images = {"s2-l2a": optical_, "s1-rtc-gamma0": path}
+    assert map_scene(Fake(contract(radar=True)), images, tmp_path / "m.tif").path
+    with pytest.raises(DataError, match="not dB"):
+        map_scene(Fake(contract(radar=True)), images | {"s1-rtc-gamma0": path2}, tmp_path / "n.tif")

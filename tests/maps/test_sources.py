@@ -157,7 +157,9 @@ def test_bands_pixels_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> N
     with pytest.raises(ContractError, match=r"a\.tif: no band B08 of s2-l2a; there are B04, B03"):
         opened({"s2-l2a": lacking})
     coarse = write(tmp_path / "c.tif", {"B04": data, "B08": data}, grid(20, 20, metres=20.0))
-    with pytest.raises(ContractError, match=r"c\.tif: pixels of 20 m on the ground, but the model was trained on s2-l2a at 10 m"):
+    with pytest.raises(
+        ContractError, match=r"c\.tif: pixels of 20 m on the ground, but the model was trained on s2-l2a at 10 m"
+    ):
         opened({"s2-l2a": coarse})
     nowhere = write(tmp_path / "n.tif", {"B04": data, "B08": data}, raster.Grid("", (1, 0, 0, 0, 1, 0), (20, 20)))
     with pytest.raises(GridError, match="no coordinate reference system"):

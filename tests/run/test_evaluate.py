@@ -219,3 +219,10 @@ def test_places_set_aside_for_snow_and_cloud_are_scored_and_never_learned_from(t
     scene = reopen(open_run(folder), "snow_cloud")
     used = {scene.dataset.places[i].name for i in scene.train}
     assert not used & {row["patch_id"] for row in spoilt}
+
+
+def test_a_class_left_out_of_scenes_is_told(run: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(run), "--without", "crops"])
+    assert done.exit_code == 0, done.output
+    assert "not scored by choice: crops" in done.stdout
+    assert "evaluation-test-without-crops.json" in done.stdout

@@ -16,6 +16,7 @@ from landweave.run.evaluate_text import table
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
 from landweave.run.references import Forest, _mean_of_seen, thinned
+from landweave.run.train import train
 from landweave.sample import Image
 from tests.cli.places import write_table
 from tests.run.made import make_run
@@ -94,8 +95,8 @@ def test_thinned_labels_and_answers_are_of_the_same_pixels(maps: Path) -> None:
     scene = reopen(run, "test")
     (batch,) = scene.batches(scene.scored[:2], batch_size=2)
     forest = Forest(run.contract, run.task, "map", len(run.legend))
-    for train in scene.batches(scene.train, batch_size=8):
-        forest.look(train, np.random.default_rng(0))
+    for some in scene.batches(scene.train, batch_size=8):
+        forest.look(some, np.random.default_rng(0))
     assert forest.grow(np.random.default_rng(0))
     whole = forest.predict(batch)
     forest.step = 4
@@ -130,3 +131,20 @@ def test_labels_are_those_of_read(maps: Path) -> None:
         for name, label in found.items():
             assert torch.equal(label.values, wanted[name].values)
             assert torch.equal(label.known, wanted[name].known)
+
+
+@pytest.mark.parametrize(("teacher", "student"), [(0.3, 1.0), (1.0, 0.3)])
+def test_the_prevalence_beside_a_student_is_that_of_its_teachers_places(
+    tmp_path: Path, teacher: float, student: float
+) -> None:
+    table = write_scenes(tmp_path / "places")
+    data = ("data.kind=table", f"data.path={table}", "data.streams=[s2-l2a]", "method.encoder.name=test_resnet")
+    first = make_run(recipe("supervised", [*data, f"data.fraction={teacher}"]), tmp_path / "teacher")
+    fault = "method.faults.faults=[{kind: missing, bands: [B02], ratio: 1.0}]"
+    given = recipe(
+        "adapt", [*data, f"start={first}", f"data.fraction={student}", fault, "train.epochs=1", "train.batch_size=8"]
+    )
+    train(given, tmp_path / "student", progress=False)
+    scores = [evaluate(run)["references"]["training prevalence"]["scores"] for run in (first, tmp_path / "student")]
+    assert scores[0] == scores[1]
+    assert 0 < scores[0]["brier"] < 0.3

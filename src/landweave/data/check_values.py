@@ -283,5 +283,5 @@ def offset_suspicion(stream: str, dark: Darkest, source: str = "") -> Finding | 
         return None
     hint = f", and the name says baseline {baseline[1]}" if named and baseline else ""
     what = f"suspected +1000 offset: the darkest 1 % of {band} is {low:.3f} reflectance, not near 0{hint}"
-    fix = f"if so, subtract it: --offset {row.name}=-1000 (tile), data.offset, or column {row.name}.offset"
+    fix = f"if so, subtract it: --offset {row.name}=-1000 (tile, map), data.offset, or column {row.name}.offset"
     return Finding(f"{what} (processing baseline 04.00)", fix, False)

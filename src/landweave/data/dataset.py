@@ -96,6 +96,10 @@ class Dataset(abc.ABC):
         """
         return dict(self.read_streams(index, ()).labels)
 
+    def facts(self, index: int) -> tuple[str, ...]:
+        """What its source says of a place beside its files, as an offset; a pack of other facts is another pack."""
+        return ()
+
     def look(self, index: int) -> None:  # noqa: B027  (optional: a packed store has no file to look at)
         """Read a place's files without building tensors, so that a bad one shows before torch has been loaded.
 
@@ -180,6 +184,10 @@ class Chosen(Dataset):
     def _known(self, index: int, labels: Mapping[str, Label]) -> dict[str, Label]:
         """Unknown outside the labelled part."""
         return {k: v if self.places[index].labelled else v.unknown() for k, v in labels.items()}
+
+    def facts(self, index: int) -> tuple[str, ...]:
+        """As the base."""
+        return self.base.facts(index)
 
     def look(self, index: int) -> None:
         """As the base."""
@@ -300,7 +308,16 @@ class DataConfig(Config):
     @property
     def choices(self) -> tuple[StreamChoice, ...]:
         """`streams`, parsed."""
-        return tuple(StreamChoice.parse(s) for s in self.streams)
+        found = tuple(StreamChoice.parse(s) for s in self.streams)
+        for one in found:
+            own = [s for s, c in zip(self.streams, found, strict=True) if c.sensor == one.sensor]
+            if len(own) > 1:
+                raise ConfigError(
+                    f"{one.sensor} is named twice: {listed(own)}",
+                    where="data.streams",
+                    fix=f"name it once, with the bands of all: {one.sensor}:BAND+BAND",
+                )
+        return found
 
     @abc.abstractmethod
     def open(self) -> Dataset:

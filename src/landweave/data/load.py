@@ -208,6 +208,7 @@ class Loader:
             batch_size=None,
             num_workers=min(self.workers, len(self)),
             collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else it draws from the one that dropout draws from
             multiprocessing_context=self.start,
         )
         pass_ = iter(loader)

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from landweave.data.dataset import Averaged, Dataset, Place, Split, Task
+from landweave.data.official import raw_offsets
 from landweave.data.record import decode, expand, part_of
 from landweave.errors import DataError, MissingDataError
 from landweave.legends import Legend
@@ -61,6 +62,7 @@ class PackedDataset(Dataset):
         manifest = manifest_of(path)
         self.fingerprint = str(manifest["fingerprint"])
         facts = self._read_index()
+        raw_offsets(self._offset, self.streams, where=self.where)  # refuses sensors that are not here
         if (facts["fingerprint"], len(self.places)) != (manifest["fingerprint"], manifest["places"]):
             raise DataError("manifest and index disagree", where=path, fix=AGAIN)
 

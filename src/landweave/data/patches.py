@@ -164,7 +164,8 @@ class Patches(Dataset):
         if rule.form == "single":
             first = official.dominant(cover)
             return None if first is None else (first,)
-        return official.present(cover, rule.min_share if rule.form == "multilabel" else 0.0)
+        found = official.present(cover, rule.min_share if rule.form == "multilabel" else 0.0)
+        return found if found or rule.form == "multilabel" else None  # a map without a known pixel says nothing
 
     def _label(self, index: int, images: Mapping[str, Image]) -> Label:
         rule, path = self.rule, self.path(index, self.rule.part)

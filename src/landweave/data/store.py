@@ -142,7 +142,8 @@ def _marks(dataset: Dataset) -> list[str]:
     known = [t for t, row in dataset.tasks.items() if row.kind != "map"]  # those of a raster cost reading it
     marks = []
     for i, place in enumerate(dataset.places):
-        facts = asdict(place), [dataset.classes(i, t) for t in known], [_file_mark(f) for f in dataset.files(i)]
+        classes, files = [dataset.classes(i, t) for t in known], [_file_mark(f) for f in dataset.files(i)]
+        facts = asdict(place), classes, files, *(dataset.facts(i) and (dataset.facts(i),))
         marks.append(blake2b(repr(facts).encode(), digest_size=12).hexdigest())
     return marks
 

@@ -119,6 +119,12 @@ class PlaceTable(Dataset):
 
         return (values[0], values[1], values[2], values[3]), crs_name(rows.text("crs", index))
 
+    def facts(self, index: int) -> tuple[str, ...]:
+        """Bands, dates, offsets and scales that the row tells."""
+        ends = (".bands", ".dates", ".offset", ".scale")
+        told = sorted(c for c in self.rows.columns if c.endswith(ends))
+        return tuple(f"{c}={text}" for c in told if (text := self.rows.text(c, index)))
+
     def _source(self, index: int, column: str) -> images.Source:
         rows = self.rows
         bounds, crs = self.bounds(index)

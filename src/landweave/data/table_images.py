@@ -129,11 +129,8 @@ def bands_of(head: Header, source: Source) -> tuple[str, ...]:
             return names
     except ConfigError as error:
         raise DataError(error.what, where=f"{source.where}, {source.stream}.bands", fix=error.fix) from None
-    try:
-        if head.named_bands:
-            return row.select(head.named_bands)
-    except ConfigError:
-        pass  # descriptions that are no band names of this sensor say nothing
+    if head.named_bands and (described := row.described(head.named_bands, where=head.path)):
+        return described
     band = band_of_name(Path(head.path), row)
     if head.count == 1 and band:
         return (band,)
@@ -367,6 +364,10 @@ def calibration(
 def _at(values: tuple[float, ...], date: int, column: str, source: Source) -> float | None:
     if not values:
         return None
-    if len(values) not in (1, len(source.paths)):
-        raise DataError(f"{len(values)} values in {column} for {len(source.paths)} dates", where=source.where)
+    if len(values) > 1 and len(values) != (dates := len(by_date(source))):
+        raise DataError(
+            f"{len(values)} values in {column}, but there {'is 1 date' if dates == 1 else f'are {dates} dates'}",
+            where=source.where,
+            fix="give one number, or one a date; what differs by band belongs into the files' metadata",
+        )
     return values[date] if len(values) > 1 else values[0]

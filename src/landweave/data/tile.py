@@ -231,22 +231,34 @@ def _split_scene(scene: Scene, ask: _Ask, ground: Ground, left: int) -> Settled:
     gap = (int(np.ceil(buffer[1] / height - 1e-6)), int(np.ceil(buffer[0] / width - 1e-6)))
     digest = hashlib.sha256(f"{ask.seed}/{scene.stem}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    old = ground.seen_from(scene.ground, boxes, buffer)
+    stem = _own_stem(scene.stem, ground, old.groups)
     layout = None
     if ask.split is None and ask.group is None and ask.split_by == "block":
         layout = lay_out(shape, gap, shares=ask.shares, block=ask.block, rng=rng)
     if layout:
         proposed = layout.split.ravel()
-        groups = [f"{scene.stem}/{r}" for r in layout.region.ravel().tolist()]
+        groups = [f"{stem}/{r}" for r in layout.region.ravel().tolist()]
     else:
         whole = _whole_split(ask, ground, len(boxes), left)
-        proposed, groups = np.full(len(boxes), whole, np.int8), [scene.stem] * len(boxes)
+        proposed, groups = np.full(len(boxes), whole, np.int8), [stem] * len(boxes)
     if ask.group:
         groups = [ask.group] * len(boxes)
-    old = ground.seen_from(scene.ground, boxes, buffer)
     settled = settle(proposed, boxes, groups, buffer=buffer, old=old)
     _refuse_other_side(scene, ask, settled)
     ground.add(scene.ground, Placed(boxes, settled.split, settled.groups))
     return settled
+
+
+def _own_stem(stem: str, ground: Ground, near: Sequence[str]) -> str:
+    """The stem for new groups: another one where groups of this stem lie elsewhere, of a file of the same name."""
+    taken = {g.partition("/")[0] for parts in ground.parts.values() for p in parts for g in p.groups}
+    here = {g.partition("/")[0] for g in near}
+    name, again = stem, 1
+    while name in taken - here:
+        again += 1
+        name = f"{stem}_v{again}"
+    return name
 
 
 def _whole_split(ask: _Ask, ground: Ground, size: int, left: int) -> int:

@@ -169,11 +169,8 @@ def band_names(row: Sensor, head: Header) -> tuple[str, ...]:
     """Band names of a file: its descriptions where each is a band of the sensor, else the sensor's order by count.
 
     Raises:
-        DataError: no order, or more than one, has that count.
+        DataError: no order, or more than one, has that count; or some descriptions are bands and others are not.
     """
-    spellings = {s for b in row.bands for s in b.spellings()}
-    if head.named_bands and all(d.casefold() in spellings for d in head.named_bands):
-        found = tuple(row.band(d).name for d in head.named_bands)
-        if len(set(found)) == len(found):
-            return found
+    if head.named_bands and (found := row.described(head.named_bands, where=head.path)):
+        return found
     return row.of_count(head.count, where=head.path)
