@@ -97,9 +97,12 @@ def lay_out(sources: Sequence[Source]) -> Layout:
 
 
 def _warp(finest: Source, size: float) -> str:
+    """A command that brings a raster onto the ground of the finest one, in pixels of `size` metres."""
     left, bottom, right, top = finest.grid.bounds
     crs = finest.grid.crs if len(finest.grid.crs) < 20 else "(its CRS)"
-    return f"gdalwarp -t_srs {crs} -te {left:.10g} {bottom:.10g} {right:.10g} {top:.10g} -tr {size:g} {size:g} IN OUT"
+    right_, down = (side * size / metres(finest.grid) for side in finest.grid.pixel)  # in units of the CRS
+    box = f"{left:.10g} {bottom:.10g} {right:.10g} {top:.10g}"
+    return f"gdalwarp -t_srs {crs} -te {box} -tr {right_:.6g} {down:.6g} IN OUT"
 
 
 def _place(source: Source, finest: Source) -> Placed:
