@@ -203,7 +203,7 @@ def test_pixels_are_compared_as_training_measures_them(tmp_path: Path) -> None:
 
 
 def test_the_command_that_mends_is_in_units_of_the_crs(tmp_path: Path) -> None:
-    degrees = raster.Grid("EPSG:4326", (9e-5, 0.0, 5.0, 0.0, -9e-5, 45.0), (20, 20))
+    degrees = raster.Grid("EPSG:4326", (8.9e-5, 0.0, 5.0, 0.0, -8.9e-5, 45.0), (20, 20))
     two = write(tmp_path / "a.tif", {"B04": field_of(20, 20), "B08": field_of(20, 20)}, degrees)
     radar = write(
         tmp_path / "r.tif",
@@ -211,7 +211,7 @@ def test_the_command_that_mends_is_in_units_of_the_crs(tmp_path: Path) -> None:
         grid(20, 20),
     )
     images = {"s2-l2a": two, "s1-rtc-gamma0": radar}
-    with pytest.raises(GridError, match=r"(?s)CRS EPSG:32631.*-t_srs EPSG:4326 .*-tr 9e-05 9e-05 IN OUT"):
+    with pytest.raises(GridError, match=r"(?s)CRS EPSG:32631.*-t_srs EPSG:4326 .*-tr 8.9e-05 8.9e-05 IN OUT"):
         map_scene(Fake(contract(radar=True)), images, tmp_path / "m.tif")
 
 
