@@ -10,6 +10,7 @@ import pytest
 
 from landweave.data import raster
 from landweave.data.dfc2020 import DFC2020, RUN
+from landweave.data.store import Pack, pack
 from landweave.errors import DataError, MissingDataError
 from landweave.grid import Grid
 from landweave.legends import DFC2020_8
@@ -63,6 +64,15 @@ def test_eight_classes_leave_out_savanna_and_snow(tmp_path: Path) -> None:
     ten = DFC2020(path=str(tmp_path), classes=10).open().read(0).labels["map"]
     assert ten.values.tolist() == [[v] * SIDE for v in range(10)]
     assert ten.known.all()
+
+
+def test_a_map_without_a_known_pixel_counts_as_unlabelled_in_files_and_packs_alike(tmp_path: Path) -> None:
+    patch(tmp_path / "d", "validation", 1, np.full((SIDE, SIDE), 3))  # savanna alone, which eight classes leave out
+    patch(tmp_path / "d", "validation", 2)
+    files = DFC2020(path=str(tmp_path / "d")).open()
+    pack(files, tmp_path / "p")
+    for dataset in (files, Pack(path=str(tmp_path / "p")).open()):
+        assert [dataset.classes(i, "map") for i in (0, 1)] == [None, (0, 1, 2, 3, 4, 5, 6, 7)]
 
 
 def test_scene_labels_leave_ignored_pixels_out(tmp_path: Path) -> None:

@@ -287,7 +287,9 @@ def test_forked_workers_give_the_same_batches(tmp_path: Path) -> None:
     for workers, pin in ((1, False), (2, True)):
         there = batches(dataset, range(12), workers=workers, pin=pin, start="fork", **options)
         assert all(same_batch(a, b) for a, b in zip(here, there, strict=True))
+        state = torch.random.get_rng_state()
         assert len(list(there)) == 3, "and again"
+        assert torch.equal(torch.random.get_rng_state(), state), "dropout draws from it, whatever the workers"
 
 
 class Broken(Fake):

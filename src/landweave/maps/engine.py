@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from math import ceil
@@ -30,7 +30,7 @@ from landweave.legends import UNKNOWN
 from landweave.maps import qml
 from landweave.maps.cog import CACHE_MIB, Writer
 from landweave.maps.job import Job, Predictor, Progress, mine_of
-from landweave.maps.sources import Sources, look, open_sources, read_by
+from landweave.maps.sources import Sources, looked_at, open_sources, read_by
 from landweave.maps.strips import Layout, lay_out
 from landweave.maps.windows import BLOCK, Axis, axis
 from landweave.sample import EPOCH
@@ -161,8 +161,7 @@ def map_scene(
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
         if not overwrite:
             _refuse_old([path, *([_second(path)] if probabilities else [])])
-        odd = [f"{s.stream}: {text}" for s in sources.sources for text in look(s)]
-        sources = replace(sources, notes=(*sources.notes, *odd))
+        sources = looked_at(sources)
         layout = lay_out(sources.sources)
         axes = _axes(run, layout, overlap, stride)
         period, official = _means(run, sources, average)

@@ -6,7 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from landweave.contract import Contract, StreamContract
 from landweave.errors import ConfigError, DataError, RunError, listed
 from landweave.files import write_text
 from landweave.maps.cog import CACHE_MIB, Writer
-from landweave.maps.sources import Sources, look, open_sources
+from landweave.maps.sources import Sources, looked_at, open_sources
 from landweave.maps.strips import lay_out
 
 if TYPE_CHECKING:
@@ -172,8 +172,7 @@ def find_faults(
         wanted = _wanted(run.contract, images)
         sources = open_sources(wanted, images, bands=bands or {}, offset=offset or {})
         targets = _targets(ask, sources, list(wanted.streams))
-        odd = [f"{s.stream}: {text}" for s in sources.sources for text in look(s)]
-        sources = replace(sources, notes=(*sources.notes, *odd))
+        sources = looked_at(sources)
         return [_of_sensor(run, wanted, name, sources, ask, targets[name]) for name in wanted.streams]
 
 

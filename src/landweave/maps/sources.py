@@ -23,7 +23,6 @@ from landweave.maps.dates import told_days
 from landweave.maps.given import Date, File, files_of, series_of
 from landweave.sensors import Sensor, sensor
 
-METRES_A_DEGREE = 111_320.0
 LOOK = 256
 """Side in pixels of what is looked at before anything heavy is loaded."""
 SAME_PIXEL = 0.1
@@ -136,7 +135,7 @@ def open_sources(
             notes.append(f"not used in {path}: {listed(skipped, 6)}")
         found = _sources(sensor(stream), series, mine, raw)
         if oblong := _oblong(found[0].grid):
-            notes.append(f"{stream}: {oblong}; the model learned none such if its training images were square")
+            notes.append(f"{stream}: {oblong}; most models learned square ones")
         sources += found
     unseen = tuple(s for s in contract.streams if s not in taken)
     if unseen:
@@ -254,15 +253,20 @@ def _source(
     return Source(stream, bands, tuple(parts), grid, dtype, tuple(scale), tuple(offset), days)
 
 
-def look(source: Source) -> list[str]:
-    """Read the middle of the first file, without torch, so that values of another unit are refused in a second.
+def looked_at(sources: Sources) -> Sources:
+    """The sources, each looked at without torch, so that values of another unit are refused in a second.
 
-    Returns:
-        What is odd about them and yet no reason to stop: zeros that count as data, a suspected offset.
+    What is odd and yet no reason to stop is noted: zeros that count as data, a suspected offset.
 
     Raises:
-        DataError: as `landweave.data.check_values.refuse_numbers`, or the file cannot be read.
+        DataError: as `landweave.data.check_values.refuse_numbers`, or a file cannot be read.
     """
+    odd = [f"{s.stream}: {text}" for s in sources.sources for text in _odd(s)]
+    return replace(sources, notes=(*sources.notes, *odd))
+
+
+def _odd(source: Source) -> list[str]:
+    """What is odd in the middle of the first file."""
     part, (H, W) = source.parts[0], source.grid.shape
     side = Window(max(0, H // 2 - LOOK // 2), max(0, W // 2 - LOOK // 2), min(H, LOOK), min(W, LOOK))
     at = part.at[: len(source.bands)]  # of a series the first date
@@ -289,13 +293,8 @@ def read_by(path: str) -> list[Path]:
 
 
 def metres(grid: Grid) -> float:
-    """Pixel height on the ground in metres: exact for a CRS in metres, near enough for one in degrees or feet."""
-    from rasterio.crs import CRS
-
-    crs = CRS.from_user_input(grid.crs)
-    if crs.is_geographic:
-        return grid.pixel[1] * METRES_A_DEGREE
-    return float(grid.pixel[1] * crs.linear_units_factor[1])
+    """Pixel height on the ground in metres; in units of the grid where nobody knows its CRS."""
+    return ground_metres(grid) or grid.pixel[1]
 
 
 def _require_pixel(grid: Grid, mine: StreamContract, where: str) -> None:

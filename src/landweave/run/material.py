@@ -32,8 +32,9 @@ class Material:
     contract: Contract
     like: dict[str, Image]
     counts: tuple[int, ...] | None = None
-    known_places: int | None = None
     """How often each class occurred where the classifier was learned, if not here."""
+    known_places: int | None = None
+    """Of label sets, how many places `counts` are of."""
     trained: dict[str, tuple[int, ...]] | None = None
     """By task, the classes that the answers may be, where they were learned elsewhere; else those that occur."""
     scored: bool = True
