@@ -17,7 +17,7 @@ from landweave.data import raster
 from landweave.data.store import pack
 from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError
 from landweave.grid import Grid
-from landweave.maps.dates import day_in_name, days_of, means
+from landweave.maps.dates import day_in_name, days_of, means, offsets_of
 from landweave.maps.engine import map_scene
 from landweave.maps.sources import open_sources
 from landweave.maps.strips import lay_out
@@ -66,6 +66,63 @@ def test_dates_are_told_by_words_or_a_file(text: str, tmp_path: Path) -> None:
 def test_what_is_no_date_is_said(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         days_of(text, "s2-l2a")
+
+
+def test_an_offset_counts_for_all_dates_or_from_a_day_on() -> None:
+    assert offsets_of(-1000.0, TOLD, "s2-l2a") == [-1000, -1000, -1000]
+    assert offsets_of("-1000@2021-05-03", TOLD, "s2-l2a") == [0, -1000, -1000]
+    assert offsets_of("-1000 @ 20210504", TOLD, "s2-l2a") == [0, 0, -1000]
+    assert offsets_of("-1000", [], "s2-l2a") == [-1000]
+
+
+@pytest.mark.parametrize(
+    ("told", "of", "said"),
+    [
+        ("many", TOLD, "`many` is not a number"),
+        ("nan", TOLD, "`nan` is not a number"),
+        ("-1000@spring", TOLD, "`spring` is not a date"),
+        ("-1000@2021-02-30", TOLD, "no day 2021-02-30"),
+        ("-1000@2021-05-03", [], "one image, whose date"),
+    ],
+)
+def test_what_is_no_offset_is_said(told: str, of: list[int], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        offsets_of(told, of, "s2-l2a")
+
+
+def test_an_offset_from_a_day_on_gives_the_model_what_mended_files_do(tmp_path: Path) -> None:
+    field = field_of(20, 30)
+    for folder, later in (("mixed", 1000), ("mended", 0)):
+        for i, day in enumerate(DAYS):
+            own = {"B04": field + 100 * i + later * (i > 0), "B08": field + 50 * i + later * (i > 0)}
+            write(tmp_path / folder / f"{day}.tif", own, grid(20, 30))
+    models = [Fake(dated(), keep=True) for _ in range(3)]
+    for model, folder, told in zip(models, ("mended", "mixed", "mixed"), ("0", "0", "-1000@2021-05-01"), strict=True):
+        found = map_scene(
+            model,
+            {"s2-l2a": tmp_path / folder},
+            tmp_path / "m.tif",
+            offset={"s2-l2a": told},
+            overlap=0,
+            overwrite=True,
+        )
+    mended, mixed, told = (torch.cat([b.images["s2-l2a"].physical() for b in m.batches]) for m in models)
+    torch.testing.assert_close(told, mended)
+    torch.testing.assert_close(mixed[:, 0], mended[:, 0])
+    assert not torch.allclose(mixed[:, 1:], mended[:, 1:])
+    assert "s2-l2a: -1000 in 2 of 3 dates" in found.notes
+
+
+def test_a_later_date_of_a_series_is_looked_at_too(tmp_path: Path) -> None:
+    bands = ("B02", "B04", "B11")
+    mine = Contract({"s2-l2a": replace(contract(bands=bands).streams["s2-l2a"], series=True)})
+    for i, day in enumerate(DAYS):
+        dark = (field_of(64, 64) * 0 + (1050 if i == 2 else 150)).astype("uint16")
+        dark[40:] += 2000
+        write(tmp_path / "s2" / f"{day}.tif", dict.fromkeys(bands, dark), grid(64, 64))
+    notes = map_scene(Fake(mine), {"s2-l2a": tmp_path / "s2"}, tmp_path / "m.tif", overlap=0).notes
+    (doubt,) = [n for n in notes if "suspected +1000 offset" in n]
+    assert doubt.startswith("s2-l2a: 2021-06-12, suspected"), doubt
 
 
 def test_names_tell_one_date_each() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from landweave.cli.common import Json, Pairs, bar, emit, numbers, pairs, say
+from landweave.cli.common import Json, Pairs, bar, emit, pairs, say
 
 
 def faults(
@@ -43,7 +43,7 @@ def faults(
             out,
             block=block,
             bands=pairs(bands, "--bands"),
-            offset=numbers(offset, "--offset"),
+            offset=pairs(offset, "--offset"),
             by=None if by == "auto" else by,
             fill=fill,
             overwrite=overwrite,

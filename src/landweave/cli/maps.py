@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from landweave.cli.common import Json, Pairs, bar, emit, numbers, pairs, say
+from landweave.cli.common import Json, Pairs, bar, emit, pairs, say
 
 
 def map_(
@@ -18,7 +18,13 @@ def map_(
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The map to write (.tif).")] = Path("map.tif"),
     bands: Annotated[Pairs, typer.Option(metavar="SENSOR=B02,B03", help="Band names in the file's order.")] = None,
-    offset: Annotated[Pairs, typer.Option(metavar="SENSOR=NUMBER", help="Added to raw values: s2-l2a=-1000")] = None,
+    offset: Annotated[
+        Pairs,
+        typer.Option(
+            metavar="SENSOR=NUMBER",
+            help="Added to raw values: s2-l2a=-1000; of a series from a day on: s2-l2a=-1000@2022-01-25",
+        ),
+    ] = None,
     dates: Annotated[
         Pairs,
         typer.Option(
@@ -55,7 +61,7 @@ def map_(
             pairs(image, "--image"),
             out,
             bands=pairs(bands, "--bands"),
-            offset=numbers(offset, "--offset"),
+            offset=pairs(offset, "--offset"),
             dates=pairs(dates, "--dates"),
             average=average,
             overlap=overlap,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from landweave.data.series import Period
     from landweave.sample import Image
 
+_SINCE = "-1000@2022-01-25"
 DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -38,6 +40,35 @@ def days_of(text: str, stream: str) -> list[int]:
             raise DataError(f"`{word[:40]}` is not a date", where=where, fix="write them as 2021-05-03,2021-06-12")
         found.append(_day(word, where))
     return _once(found, where)
+
+
+def offsets_of(told: float | str, days: Sequence[int], stream: str) -> list[float]:
+    """The number to add to the raw values of each date: `-1000` of all, `-1000@2022-01-25` from that day on.
+
+    Args:
+        told: what `--offset` tells.
+        days: of the series in order of time; empty for an image of one date.
+        stream: for messages.
+
+    Raises:
+        DataError: no number, no day after `@`, or a day where no date is known.
+    """
+    where = f"--offset {stream}"
+    text, at, since = str(told).partition("@")
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not math.isfinite(number):
+        raise DataError(f"`{text[:40]}` is not a number", where=where, fix=f"{where}=-1000, or from a day on: {_SINCE}")
+    if not at:
+        return [number] * max(1, len(days))
+    if not DATE.fullmatch(since.strip()):
+        raise DataError(f"`{since[:40]}` is not a date", where=where, fix=f"write {_SINCE}")
+    if not days:
+        raise DataError("the model reads one image, whose date it does not ask", where=where, fix="leave the day out")
+    first = _day(since.strip(), where)
+    return [number if day >= first else 0.0 for day in days]
 
 
 def day_in_name(path: Path, stream: str) -> int:

@@ -106,7 +106,7 @@ def map_scene(
     out: Path_,
     *,
     bands: Mapping[str, str] | None = None,
-    offset: Mapping[str, float] | None = None,
+    offset: Mapping[str, float | str] | None = None,
     dates: Mapping[str, str] | None = None,
     average: Literal["none", "monthly", "semi-monthly"] | None = None,
     overlap: float = 0.5,
@@ -130,7 +130,8 @@ def map_scene(
             folder a date, joined by `;` or in a folder, or one raster of all bands of all dates, date by date.
         out: the file to write; it appears only once it is complete.
         bands: sensor -> band names in file order, where files do not say.
-        offset: sensor -> number to add to raw values, as in training.
+        offset: sensor -> number to add to raw values, as in training; of a series also `-1000@2022-01-25`:
+            to the dates from that day on.
         dates: sensor -> ISO dates of a series joined by `,`, or a text file of them; by default what names tell.
         average: give series as their means by month or half month; by default as the run's data were read.
         overlap: of neighbouring windows, as a share of their size, unless `stride` is given.

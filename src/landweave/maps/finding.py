@@ -132,7 +132,7 @@ def find_faults(
     *,
     block: int = 32,
     bands: Mapping[str, str] | None = None,
-    offset: Mapping[str, float] | None = None,
+    offset: Mapping[str, float | str] | None = None,
     by: By | None = None,
     fill: Path_ | None = None,
     overwrite: bool = False,

@@ -19,12 +19,14 @@ from landweave.data.check_values import refuse_numbers
 from landweave.data.stats import ground_metres
 from landweave.errors import ConfigError, ContractError, GridError, listed
 from landweave.grid import Grid, Window
-from landweave.maps.dates import told_days
+from landweave.maps.dates import iso, offsets_of, told_days
 from landweave.maps.given import Date, File, files_of, series_of
 from landweave.sensors import Sensor, sensor
 
 LOOK = 256
 """Side in pixels of what is looked at before anything heavy is loaded."""
+LOOKS = 4
+"""Dates of a series that are looked at so."""
 SAME_PIXEL = 0.1
 """Pixel sizes that differ by less than this share count as the one that the model was trained on."""
 
@@ -80,7 +82,7 @@ def open_sources(
     images: Mapping[str, str | os.PathLike[str]],
     *,
     bands: Mapping[str, str],
-    offset: Mapping[str, float],
+    offset: Mapping[str, float | str],
     dates: Mapping[str, str] | None = None,
 ) -> Sources:
     """Find the bands that the contract wants in the given files.
@@ -90,7 +92,8 @@ def open_sources(
         images: sensor -> a raster, several joined by `;` (one file per band), or a folder of them. Of a series: one
             raster a date, or one folder with a raster a band, joined by `;` or in a folder; or a stack of all dates.
         bands: sensor -> band names in file order, comma-separated; needed only where files do not say.
-        offset: sensor -> number to add to the raw values (-1000 for Sentinel-2 from processing baseline 04.00).
+        offset: sensor -> number to add to the raw values (-1000 for Sentinel-2 from processing baseline 04.00); of a
+            series also `-1000@2022-01-25`: to the dates from that day on.
         dates: sensor -> the dates of a series, where the names of its files do not tell them. None: each sensor is one
             image of one date, whatever the contract says.
 
@@ -131,9 +134,15 @@ def open_sources(
         else:
             series, skipped = series_of(sensor(stream), os.fspath(path), names, told)
             notes.append(f"{stream}: {told_days([d.day for d in series if d.day is not None])}")
+        days = [d.day for d in series if d.day is not None]
+        added = offsets_of(raw, days, stream)
+        if "@" in str(raw):
+            notes.append(
+                f"{stream}: {float(str(raw).partition('@')[0]):+g} in {sum(map(bool, added))} of {len(days)} dates"
+            )
         if skipped:
             notes.append(f"not used in {path}: {listed(skipped, 6)}")
-        found = _sources(sensor(stream), series, mine, raw)
+        found = _sources(sensor(stream), series, mine, added)
         if oblong := _oblong(found[0].grid):
             notes.append(f"{stream}: {oblong}; most models learned square ones")
         sources += found
@@ -154,7 +163,7 @@ def _contract_of(contract: Contract, stream: str) -> StreamContract:
     raise ContractError("the model has no sensors", where=stream)
 
 
-def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -> list[Source]:
+def _sources(row: Sensor, dates: list[Date], mine: StreamContract, added: Sequence[float]) -> list[Source]:
     """Group the wanted bands of a sensor by grid; all dates must have the form of the first."""
     have: list[str] = []
     for date in dates:
@@ -186,7 +195,7 @@ def _sources(row: Sensor, dates: list[Date], mine: StreamContract, raw: float) -
     finest = min((g for g, _ in grids), key=lambda g: g.pixel[0])
     _require_pixel(finest, mine, _wanted(dates[0], mine)[0].head.path)
     many = len(grids) > 1
-    found = [_source(row, group, dates, grid, mine, raw, many) for grid, group in grids]
+    found = [_source(row, group, dates, grid, mine, added, many) for grid, group in grids]
     first: dict[str, Source] = {}
     for one in found:
         other = first.setdefault(one.stream, one)
@@ -219,15 +228,21 @@ def _wanted(date: Date, mine: StreamContract) -> list[File]:
 
 
 def _source(
-    row: Sensor, first: list[File], dates: list[Date], grid: Grid, mine: StreamContract, raw: float, many: bool
+    row: Sensor,
+    first: list[File],
+    dates: list[Date],
+    grid: Grid,
+    mine: StreamContract,
+    added: Sequence[float],
+    many: bool,
 ) -> Source:
-    """The bands of `first`, which are those of one grid at the first date, at all dates."""
+    """The bands of `first`, which are those of one grid at the first date, at all dates; `added` to each date's."""
     bands = tuple(b for f in first for b in f.bands if b in mine.bands)
     parts: list[Part] = []
     scale: list[float] = []
     offset: list[float] = []
     dtypes = set()
-    for date in dates:
+    for date, raw in zip(dates, added, strict=True):
         of_band = {b: f for f in _wanted(date, mine) for b in f.bands}
         for path, mine_here in groupby(bands, key=lambda b, of=of_band: of[b].head.path):  # type: ignore[misc]
             here = list(mine_here)
@@ -266,15 +281,40 @@ def looked_at(sources: Sources) -> Sources:
 
 
 def _odd(source: Source) -> list[str]:
-    """What is odd in the middle of the first file."""
-    part, (H, W) = source.parts[0], source.grid.shape
-    side = Window(max(0, H // 2 - LOOK // 2), max(0, W // 2 - LOOK // 2), min(H, LOOK), min(W, LOOK))
-    at = part.at[: len(source.bands)]  # of a series the first date
-    pixels, n = raster.read(part.path, bands=at, window=side), len(at)
-    scale, offset = (np.asarray(v[:n], np.float32) for v in (source.scale, source.offset))
-    return refuse_numbers(
-        source.stream, source.bands[:n], pixels.data, pixels.valid, scale=scale, offset=offset, where=part.path
-    )
+    """What is odd in the middle of an image; of a series in some of its dates, the first and the last among them."""
+    last, n = source.dates - 1, len(source.bands)
+    found: dict[str, str] = {}
+    for date in sorted({round(i * last / (LOOKS - 1)) for i in range(LOOKS)}):
+        pixels = [raster.read(part.path, bands=at, window=_middle(source.grid)) for part, at in _of_date(source, date)]
+        lines = refuse_numbers(
+            source.stream,
+            source.bands,
+            np.concatenate([p.data for p in pixels]),
+            np.concatenate([np.broadcast_to(p.valid, p.data.shape) for p in pixels]),
+            scale=np.asarray(source.scale[date * n : date * n + n], np.float32),
+            offset=np.asarray(source.offset[date * n : date * n + n], np.float32),
+            where=pixels[0].header.path,
+        )
+        for line in lines:
+            found.setdefault(line.partition(":")[0], f"{iso(source.days[date])}, {line}" if last else line)
+    return list(found.values())
+
+
+def _of_date(source: Source, date: int) -> list[tuple[Part, tuple[int, ...]]]:
+    """The files of one date, with the positions of its bands in each."""
+    n, start = len(source.bands), 0
+    found = []
+    for part in source.parts:
+        first, end = max(0, date * n - start), min(len(part.at), (date + 1) * n - start)
+        if first < end:
+            found.append((part, part.at[first:end]))
+        start += len(part.at)
+    return found
+
+
+def _middle(grid: Grid) -> Window:
+    H, W = grid.shape
+    return Window(max(0, H // 2 - LOOK // 2), max(0, W // 2 - LOOK // 2), min(H, LOOK), min(W, LOOK))
 
 
 def read_by(path: str) -> list[Path]:
