@@ -220,7 +220,12 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
         ("patches", "23 genuine patches of 12 bands: which scene a chip is from", show_robust.patches),
         ("any/synthetic", "One encoder for every subset of bands, synthetic EuroSAT", show_robust.any_synthetic),
         ("any/patches", "The same on the genuine patches", show_robust.any_patches),
-        ("segmentation", "Synthetic SEN12MS, share of the lost mIoU that comes back", show_robust.segmentation),
+        (
+            "segmentation",
+            "Synthetic SEN12MS, share of the lost mIoU that comes back, students of 270 steps",
+            show_robust.segmentation,
+        ),
+        ("segmentation/long", "The same, students of 1,440 steps at ten times the rate", show_robust.segmentation),
         ("terramind", "Five genuine tiles, each left out once, mIoU less the teacher's", show_robust.tiles),
     ),
     "finding": (

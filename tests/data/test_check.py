@@ -206,6 +206,21 @@ def test_sound_values_are_left_in_peace(stream: str, data: np.ndarray) -> None:
     refuse_implausible(stream, image(stream, dead), "x")
 
 
+def test_an_alpha_channel_under_the_name_of_a_band_is_warned_of() -> None:
+    def four(colours: np.ndarray, fourth: np.ndarray) -> Image:
+        return Image.of("aerial", ["R", "G", "B", "N"], np.concatenate([colours, fourth[None]]).astype(np.uint8))
+
+    colours = RNG.integers(1, 255, (3, 16, 16))
+    for fourth in (np.full((16, 16), 255), RNG.choice([0, 255], (16, 16))):
+        (told,) = check_image("aerial", four(colours, fourth))
+        assert told.startswith("N looks like an alpha channel")
+        assert "gdal_translate -b 1 -b 2 -b 3 IN OUT" in told
+    for fourth in (colours[0], colours[0] * 0):  # infrared; and dead infrared, which is no alpha
+        assert not check_image("aerial", four(colours, fourth))
+    saturated = four(colours * 0, np.full((16, 16), 255))
+    assert not check_image("aerial", saturated), "beside dead bands"
+
+
 def test_unseen_values_count_for_nothing() -> None:
     data = decibel()
     mask = np.ones((1, 16, 16), bool)

@@ -107,12 +107,23 @@ def _of_unit(row: Sensor, v: Values) -> list[Finding]:
         out.append(
             Finding(f"all within 0 to 1: {row.name} is read as {low:g} to {high:g}", "set the scale to 255", False)
         )
+    if row.unit == "digital number" and (mask := _mask(v)):
+        what = f"{mask} looks like an alpha channel: it is 0 or 255 only, the other bands are not"
+        keep = " ".join(f"-b {i}" for i, b in enumerate(v.bands, 1) if b != mask)
+        out.append(Finding(what, f"if so, cut it off: gdal_translate {keep} IN OUT", False))
     if outside > 0 and not any(f.wrong for f in out):
         lowest, highest = v.unit[v.seen].min(), v.unit[v.seen].max()
         what = f"outside {low:g} to {high:g} {row.unit}: {outside:.2%} of the values ({lowest:g} to {highest:g})"
         fix = "declare the nodata value of the file, or correct scale and offset"
         out.append(Finding(what, fix, outside > 0.01))
     return out
+
+
+def _mask(v: Values) -> str:
+    """The last band, if it holds 0 and 255 alone, beside bands of more values; else an empty text."""
+    *others, last = [v.unit[i][v.seen[i]] for i in range(len(v.bands))]
+    plain = bool(last.size) and bool(((last == 0) | (last == 255)).all()) and bool((last == 255).any())
+    return v.bands[-1] if plain and any(((o > 0) & (o < 255)).any() for o in others) else ""
 
 
 def _of_reflectance(row: Sensor, v: Values) -> list[Finding]:
