@@ -155,6 +155,11 @@ def test_a_malformed_override_is_refused(change: str) -> None:
         override({"name": "a"}, [change])
 
 
+def test_a_path_with_a_hash_is_no_comment() -> None:
+    assert override({}, ["path=my data #1/places.csv"]) == {"path": "my data #1/places.csv"}
+    assert override({}, ['path="my data" # quoted', "n=3 # three"]) == {"path": "my data", "n": 3}
+
+
 def test_written_yaml_reads_back_equal(tmp_path: Path) -> None:
     whole = Whole(name="ä", part=Far(steps=(3, 1)), rate=1e-5)
     raw, lines = read_yaml(write(tmp_path, to_yaml(whole)))

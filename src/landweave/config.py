@@ -119,6 +119,8 @@ def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"the value of `{change}` is not YAML", where=key, fix="quote it") from None
+        if isinstance(value, str) and " #" in text and text[0] not in "\"'":
+            value = text.strip()  # YAML takes the rest for a comment, which nobody types here
         *path, last = key.split(".")
         at = out
         for step in path:

@@ -8,6 +8,7 @@ with a thread a core in each, three trainings on two cores took four times as lo
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -105,13 +106,21 @@ class _Demo:
 
     def write_world(self, places: int) -> None:
         """Places to learn from, and a scene to map."""
-        if (self.world / "metadata.parquet").exists():
+        self._written(self.world, "in the layout of BigEarthNet v2", "bigearthnet-v2", places)
+        self._written(self.scene, "a scene to map", "table", 4)
+
+    def _written(self, folder: Path, what: str, layout: str, places: int) -> None:
+        """Write a world once; what a kill left half written is written anew."""
+        mark = folder.with_name(f".{folder.name}.begun")
+        if mark.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.exists():
+            self.say(f"{folder} stands already and is used again; for other --places give another --out")
             return
-        self.step(
-            "a synthetic world, in the layout of BigEarthNet v2",
-            ("synth", "bigearthnet-v2", self.world, "--places", str(places), "--seed", "0"),
-            ("synth", "table", self.scene, "--places", "4", "--seed", "0"),
-        )
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        self.step(f"a synthetic world, {what}", ("synth", layout, folder, "--places", str(places), "--seed", "0"))
+        mark.unlink()
 
     def pack(self) -> None:
         """Read all, and make one store of it."""
@@ -169,7 +178,8 @@ class _Demo:
 def _side_by_side(commands: Sequence[Sequence[str]], command: Callable[[Sequence[str]], None]) -> None:
     """All but the last in processes of their own, the last in this one, which needs the same libraries afterwards."""
     *others, own = commands
-    started = [subprocess.Popen([sys.executable, "-m", "landweave", *c]) for c in others]
+    to = None if sys.stdout is sys.__stdout__ else sys.stdout  # with --json they talk to standard error, as this one
+    started = [subprocess.Popen([sys.executable, "-m", "landweave", *c], stdout=to) for c in others]
     try:
         command(own)
         for c, process in zip(others, started, strict=True):

@@ -148,8 +148,9 @@ class Image:
 
     @property
     def sensor_seen(self) -> Bool[Tensor, "*B"]:
-        """False where the whole sensor is missing at a place: no band, or no date, of it is seen."""
-        return self.bands_seen.any(-1) & self.dates_seen.any(-1)
+        """False where the whole sensor is missing at a place: not one pixel of any band and date of it is seen."""
+        there = self.pixels_seen.flatten(-2).any(-1)
+        return (there & self.dates_seen[..., None] & self.bands_seen[..., None, :]).flatten(-2).any(-1)
 
     def physical(self) -> Float[Tensor, "*B T C H W"]:
         """float32 values in the sensor's unit; what stands at unseen places means nothing."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from landweave.demo import _Demo
 from tests.cli.places import run
 
 
@@ -21,3 +24,33 @@ def test_the_demo_makes_what_it_names(tmp_path: Path) -> None:
         scores = json.loads((out / name / "evaluation-test.json").read_text())
         assert {"training prevalence", "random forest on band statistics"} == set(scores["references"])
     assert (out / "segment" / "map.tif").is_file()
+
+
+def test_worlds_that_a_kill_left_half_written_are_written_anew(tmp_path: Path) -> None:
+    said: list[str] = []
+    typed: list[str] = []
+    killed: list[str] = []
+
+    def command(words: Sequence[str]) -> None:
+        typed.append(words[1])
+        Path(words[2]).mkdir()
+        if words[1] in killed:
+            raise KeyboardInterrupt
+        (Path(words[2]) / "whole").touch()
+
+    demo = _Demo(tmp_path / "demo", said.append, command)
+    for killed[:], wanted in (
+        (["bigearthnet-v2"], ["bigearthnet-v2"]),
+        (["table"], ["bigearthnet-v2", "table"]),
+        ([], ["table"]),
+    ):
+        typed.clear()
+        with contextlib.suppress(KeyboardInterrupt):
+            demo.write_world(8)
+        assert typed == wanted
+    assert (demo.world / "whole").exists()
+    assert (demo.scene / "whole").exists()
+    typed.clear()
+    demo.write_world(99)
+    assert not typed
+    assert "for other --places give another --out" in said[-1]

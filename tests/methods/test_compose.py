@@ -185,10 +185,23 @@ def test_clip_learns_its_temperature_and_keeps_it_below_the_limit() -> None:
     assert float(grads["log_scales.clip"]) != 0  # type: ignore[arg-type]
     with torch.no_grad():
         log.fill_(9.0)
-    beyond = method.loss(model, batch, "task", key=(0, 0))["clip.s1-rtc-gamma0+s2-l2a"]
-    assert torch.allclose(beyond, clip(a, b, scale=100.0), rtol=1e-4)
+    model.zero_grad()
+    beyond = method.loss(model, batch, "task", key=(0, 0))
+    assert torch.allclose(beyond["clip.s1-rtc-gamma0+s2-l2a"], clip(a, b, scale=100.0), rtol=1e-4)
+    beyond["loss"].backward()
+    held = dict(model.named_parameters())["log_scales.clip"]
+    assert float(held.detach()) == pytest.approx(math.log(100))
+    assert float(held.grad) != 0, "what brings it back"  # type: ignore[arg-type]
     fixed = composed({"clip": {"kind": "clip", "learn": False}, "supervised": SUPERVISED})
     assert not [k for k in fixed.build(contract_of(SIZES), task_of("class")).state_dict() if "scale" in k]
+
+
+def test_names_that_terms_cannot_have_are_refused() -> None:
+    for name in ("loss", "within.optical"):
+        with pytest.raises(ConfigError, match="no name of a term"):
+            composed({name: SUPERVISED})
+    with pytest.raises(ConfigError, match="keys"):
+        composed({"keys": {"kind": "clip"}, "supervised": SUPERVISED}).build(contract_of(SIZES), task_of("class"))
 
 
 def test_a_composed_method_over_three_sensors_and_two_heads() -> None:

@@ -239,6 +239,11 @@ def test_fusion_before_and_after(fusion: str) -> None:
         build(tiny("lpis-i", "method.fusion={kind: early}"))
 
 
+def test_a_label_beside_the_main_one_cannot_have_the_name_of_its_decoder() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)main.*rename that label"):
+        tiny("lpis-i", "method.tasks={main: 1}")
+
+
 def test_what_the_labels_cannot_give_is_refused() -> None:
     tasks = {"lpis-1": Task("map", LEGENDS["lpis-1"]), "cosia": Task("map", LEGENDS["cosia-15"])}
     for changes, told in (

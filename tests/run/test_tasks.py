@@ -147,6 +147,23 @@ def test_places_are_repeated_by_the_rarest_class_of_any_task(places: Path, tmp_p
     assert Fitting(experiment(places), material, nothing, None)._repeats == []
 
 
+def test_a_place_that_comes_again_in_an_epoch_gets_other_draws(places: Path, tmp_path: Path) -> None:
+    from landweave.data.load import batches
+
+    material = gather(experiment(places), tmp_path)
+    (batch, *_) = batches(material.dataset, material.train[:2], batch_size=2, like=material.like)
+    nothing: Any = torch.nn.Identity()
+    once, often = (Fitting(experiment(places, *w), material, nothing, None) for w in ((), ("train.balanced=1",)))
+    one, two = batch.names
+    assert [f._told_apart(batch).names for f in (once, once, often, often)] == [
+        *[(one, two)] * 3,
+        (f"{one} (2)", f"{two} (2)"),
+    ]
+    often.trainer = SimpleNamespace(current_epoch=1)  # type: ignore[assignment]
+    often.on_train_epoch_start()
+    assert often._told_apart(batch).names == (one, two), "an epoch counts for itself"
+
+
 def test_the_monitor_may_be_of_either_task(places: Path, tmp_path: Path) -> None:
     material = gather(experiment(places), tmp_path)
     for wanted, expected in (

@@ -117,6 +117,16 @@ def test_a_wider_window_is_cut_about_the_same_ground() -> None:
         assert float((fine - fine[:, :1, :1]).abs().amax()) > 50
 
 
+def test_how_far_a_window_reaches_does_not_depend_on_the_place_that_comes_first() -> None:
+    around = Grid(GRID.crs, (20, 0, -80, 0, -20, 80), (16, 16))
+    ramp = (np.arange(16)[:, None] * 100 + np.arange(16)).astype(np.float32)[None]
+    wide = {"s2-l2a": Image.of("s2-l2a", ["B02"], ramp, grid=around, scale=1.0)}
+    both = Sample({**wide, "dem": Image.of("dem", ["elevation"], ramp, grid=GRID)}, {}, "both")
+    alone = Sample(wide, {}, "alone")
+    first, last = (augment(collate(pair), CROP, (5,)) for pair in ([both, alone], [alone, both]))
+    torch.testing.assert_close(first.images["s2-l2a"].data[0], last.images["s2-l2a"].data[1])
+
+
 def test_a_crop_by_a_loop() -> None:
     """Each pixel of a cut view, traced back by hand through crop, flip and transposition."""
     batch = batch_of("abcd")
@@ -312,6 +322,18 @@ def test_blur_by_a_loop(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     assert 0 < untouched.sum() < 8
 
 
+def test_a_wide_blur_is_as_wide_as_it_says() -> None:
+    point = np.zeros((1, 1, 81, 81), np.float32)
+    point[..., 40, 40] = 1
+    batch = collate([Sample({"dem": Image.of("dem", ["elevation"], point[0])}, {}, "p")])
+    batch = replace(batch, images={"s2-l2a": replace(batch.images["dem"], bands=("B02",))})
+    for sigma in (1.0, 2.0, 6.0):
+        settings = replace_settings(STILL, blur=1.0, blur_sigma=(sigma, sigma))
+        rows = augment(batch, settings, (0,)).images["s2-l2a"].data[0, 0, 0].sum(1)
+        at = torch.arange(81) - 40.0
+        assert float((rows * at**2).sum() ** 0.5) == pytest.approx(sigma, rel=0.13), sigma  # cut at two deviations
+
+
 def test_blur_beside_unseen_pixels_neither_darkens_nor_brightens() -> None:
     hole = np.ones((1, 1, 16, 16), bool)
     hole[..., 5:9, 5:12] = False
@@ -333,6 +355,10 @@ def test_images_that_are_not_square_are_flipped_only() -> None:
     for i in range(8):
         flips = [raw[i], raw[i].flip(-1), raw[i].flip(-2), raw[i].flip(-1).flip(-2)]
         assert sum(torch.equal(f, view[i]) for f in flips) == 1
+    turned = augment(batch, Augment(flip=0), (0,)).images["s2-l2a"].data
+    halves = [torch.equal(turned[i], raw[i].flip(-1).flip(-2)) for i in range(8)]
+    assert all(half or torch.equal(turned[i], raw[i]) for i, half in enumerate(halves)), "turns do not mirror"
+    assert 0 < sum(halves) < 8
 
 
 def test_an_unseen_sensor_stays_unseen() -> None:

@@ -340,6 +340,27 @@ def test_absent_sensors_never_leave_a_place_without_any() -> None:
         hit(cubes_of("a", (S2,)), Absent(sensor=S2))
 
 
+OF_DATES = ("data", "scale", "offset", "days", "dates_seen", "pixels_seen")
+
+
+def test_a_sensor_of_nodata_alone_is_none_that_is_left() -> None:
+    batch = cubes_of("abcdefgh", (S2, S1))
+    blind = replace(batch.images[S2], pixels_seen=torch.zeros_like(batch.images[S2].pixels_seen))
+    assert not blind.sensor_seen.any()
+    found = hit(replace(batch, images={**batch.images, S2: blind}), Absent()).images
+    assert found[S1].sensor_seen.all(), "the last data of a place stay"
+
+
+def test_clouds_do_not_depend_on_the_longest_series_of_a_batch() -> None:
+    batch = cubes_of("ab", (S2,), T=3)
+    image = batch.images[S2]
+    more = {p: torch.cat([v, torch.zeros_like(v[:, :2])], 1) for p, v in vars(image).items() if p in OF_DATES}
+    longer = replace(batch, images={S2: replace(image, **more)})
+    for cover in (0.4, (0.1, 0.6)):
+        short, padded = (~hit(b, Holes(cover=cover)).images[S2].seen[:, :3] for b in (batch, longer))
+        assert torch.equal(short, padded)
+
+
 def test_clouds_cover_exactly_what_is_wanted_in_few_pieces() -> None:
     from scipy.ndimage import label
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,7 +57,7 @@ def matrix(
             sets,
             teacher=teacher,
             split=split,
-            changes=[f"data.path={data}"] if data else [],
+            changes=[f"data.path={json.dumps(str(data))}"] if data else [],
             probe=how if probe else None,
             curve=curve,
             bands=[b for b in contributions.split(",") if b],

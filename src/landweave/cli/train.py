@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +30,9 @@ def demo(
     def command(words: Sequence[str]) -> None:
         context.find_root().command.main(list(words), prog_name="landweave", standalone_mode=False)
 
-    emit(run_demo(out, places=places, epochs=epochs, say=lambda t: say(t, json_), command=command), json_)
+    with redirect_stdout(sys.stderr) if json_ == "-" else nullcontext():
+        found = run_demo(out, places=places, epochs=epochs, say=lambda t: say(t, json_), command=command)
+    emit(found, json_)
 
 
 def train(

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from landweave.config import fault_at
 from landweave.contract import Contract
-from landweave.errors import did_you_mean, listed
+from landweave.errors import ConfigError, did_you_mean, listed
 from landweave.legends import Legend
 from landweave.methods.base import MethodConfig
 from landweave.methods.embedded import Embedded, Part, View
@@ -85,6 +85,8 @@ class Contrast(MethodConfig):
         if not active(terms):
             raise ValueError("no term has a weight; a method needs at least one")
         for name, term in terms.items():
+            if name == "loss" or "." in name:
+                raise fault_at([name], "no name of a term: names have no dot, and `loss` is the sum")
             for view in term.views:
                 _known(view, info.data.get("views"), (name, "views"), f"term `{name}` looks at view", "views")
             head = getattr(term, "head", None)
@@ -150,7 +152,11 @@ class Contrast(MethodConfig):
         learned = {n: t.temperature for n, t in terms.items() if isinstance(t, Clip) and t.learn}
         if learned:
             logs = {name: torch.nn.Parameter(torch.tensor(-math.log(t))) for name, t in learned.items()}
-            model.log_scales = torch.nn.ParameterDict(logs)
+            try:
+                model.log_scales = torch.nn.ParameterDict(logs)
+            except KeyError as error:  # `keys`, `update` and the like are its own
+                where = f"method.terms, {listed(list(logs))}"
+                raise ConfigError(str(error.args[0]), where=where, fix="give the term another name") from None
         return model
 
     def loss(
@@ -173,7 +179,7 @@ class Contrast(MethodConfig):
         found = weighted_sum(
             self.terms,
             Embedded({name: View.of(out) for name, out in outs.items()}, label, (class_weights or {}).get(task)),
-            scales={name: log.exp().clamp(max=LARGEST_SCALE) for name, log in logs.items()},
+            scales={name: log.exp() for name, log in logs.items()},
         )
         # what no term looked at stays in the graph, as several processes must agree on what has a gradient
         heads = [z for out in outs.values() for head in out.embeddings.values() for z in head.values()]
@@ -215,8 +221,14 @@ def _known(name: str, known: Mapping[str, Any] | None, at: Sequence[str], what: 
 
 
 def _log_scales(model: Model) -> dict[str, Tensor]:
-    held = getattr(model, "log_scales", None)
-    return {} if held is None else dict(held.items())
+    """The learned scales, held at or below the largest: a clamp of what is made of them would end their gradient."""
+    import torch
+
+    held = dict(getattr(model, "log_scales", None) or {})
+    with torch.no_grad():
+        for log in held.values():
+            log.clamp_(max=math.log(LARGEST_SCALE))
+    return held
 
 
 def _nothing_said(cubes: Batch) -> Label:

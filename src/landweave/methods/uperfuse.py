@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from landweave.contract import Contract
 from landweave.errors import ConfigError, did_you_mean, listed
@@ -59,6 +59,13 @@ class UPerFuse(MethodConfig):
         0.0, ge=0, description="how much each coarser level of a label counts beside it (lpis-2, lpis-3); 0: not at all"
     )
     freeze: bool = Field(False, description="leave the encoders as they start, in eval mode; the rest learns")
+
+    @field_validator("tasks")
+    @classmethod
+    def _beside_the_main(cls, tasks: dict[str, float]) -> dict[str, float]:
+        if MAIN in tasks:
+            raise ValueError(f"`{MAIN}` is what the decoder of data.task is called; rename that label")
+        return tasks
 
     @property
     def beside(self) -> Sequence[str]:

@@ -197,6 +197,7 @@ def evaluate_tasks(
         "absent": absent if only else "",
         "faults": None if faults is None else faults.model_dump(mode="json"),
         "fault_name": fault_name,
+        "changes": list(changes),
     }
     results = {}
     for name, tally in tallies.items():
@@ -293,8 +294,11 @@ def result_name(
 
 def _safe(name: str) -> str:
     """A name for a file, told from others by its hash where it is too long."""
-    safe = re.sub(r"[^A-Za-z0-9.,@+=-]+", "_", name)
-    return safe if len(safe) <= 120 else f"{safe[:110]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+    safe = re.sub(r"[^\w.,@+=-]+", "_", name)
+    if len(safe.encode()) <= 120:
+        return safe
+    short = safe.encode()[:110].decode(errors="ignore")
+    return f"{short}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def seen_sensors(run: Run, only: Sequence[str]) -> tuple[str, ...]:

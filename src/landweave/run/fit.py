@@ -10,7 +10,9 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +81,7 @@ class Fitting(L.LightningModule):
         self.scores: dict[str, float] = {}
         self.learned, self._looked = Means(), Means()
         self._scorers: dict[str, dict[str, Scorer]] = {}
+        self._met: Counter[str] = Counter()
 
     # ---- data: one pass is one list of batches, drawn from (seed, epoch)
     def train_dataloader(self) -> Any:
@@ -130,10 +133,11 @@ class Fitting(L.LightningModule):
         """Draw dropout and the like from (seed, epoch), so that a resumed epoch repeats them."""
         torch.manual_seed(self.experiment.seed * 1_000_003 + self.current_epoch)
         self.learned, self._started = Means(), time.monotonic()
+        self._met.clear()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The method's loss."""
-        terms = self._terms(batch, self.current_epoch)
+        terms = self._terms(self._told_apart(batch), self.current_epoch)
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise RunError(
@@ -143,6 +147,16 @@ class Fitting(L.LightningModule):
             )
         self.learned.add(terms)
         return loss
+
+    def _told_apart(self, batch: Batch) -> Batch:
+        """The batch with a number behind a name that comes again in an epoch (`balanced`): draws go by name."""
+        if not self._repeats:
+            return batch
+        names = []
+        for name in batch.names:
+            self._met[name] += 1
+            names.append(f"{name} ({self._met[name]})" if self._met[name] > 1 else name)
+        return replace(batch, names=tuple(names))
 
     def _terms(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         return self.experiment.method.loss(

@@ -40,7 +40,7 @@ def moved(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
         name = "" if settings.co_registered else stream.partition("@")[0]
         if name not in by_sensor:
             found = [draw(settings, key, place, name) for place in batch.names]
-            by_sensor[name] = found if square else [replace(d, transpose=False) for d in found]
+            by_sensor[name] = found if square else [_unturned(d) for d in found]
         return by_sensor[name]
 
     cut = settings.crop is not None
@@ -53,23 +53,28 @@ def moved(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
     return replace(batch, images=images, labels=labels)
 
 
+def _unturned(draw: Draw) -> Draw:
+    """Without a quarter turn, which only a square has: no turn in place of one, a half turn in place of the other."""
+    return replace(draw, transpose=False, flip_cols=draw.flip_cols ^ draw.transpose)
+
+
 def _reach(batch: Batch) -> dict[str, float]:
     """How far each stream reaches, in sides of the smallest ground of a place: above 1 with `data.context`.
 
-    Without georeference it is not known, and not told: all images of a place are of one ground then.
+    It is one for all places, and shows at those that have the stream and a smaller one beside it. Without georeference
+    it is not known, and not told: all images of a place are of one ground then.
     """
     found = {}
     labels = [_grids(label) for label in batch.labels.values()]
     images = {stream: _grids(image) for stream, image in batch.images.items()}
     for stream, grids in images.items():
-        at = next((i for i, g in enumerate(grids) if g), None)
-        own = None if at is None else grids[at]
-        if at is None or own is None:
-            continue
-        others = [g for part in (*images.values(), *labels) if part and (g := part[at]) and g.crs == own.crs]
-        side = _side(own) / min(map(_side, others))
-        if side > 1.05:
-            found[stream] = side
+        sides = [1.0]
+        for at, own in enumerate(grids):
+            if own:
+                others = [g for part in (*images.values(), *labels) if part and (g := part[at]) and g.crs == own.crs]
+                sides.append(_side(own) / min(map(_side, others)))
+        if max(sides) > 1.05:
+            found[stream] = max(sides)
     return found
 
 

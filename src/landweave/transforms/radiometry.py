@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,8 +25,8 @@ Values = Float[Tensor, "B T C H W"]
 Seen = Bool[Tensor, "B T C H W"] | None
 """None: everything is seen."""
 
-TAPS = 9
-"""Taps of the blur: two deviations to each side at the widest default of 2 pixels."""
+REACH = 4
+"""Least pixels that the blur looks at to each side: two deviations of the widest default, 2 pixels."""
 
 
 def coloured(batch: Batch, settings: Augment, key: Sequence[int]) -> Batch:
@@ -52,7 +53,8 @@ def _coloured(stream: str, image: Image, settings: Augment, key: Sequence[int], 
     if light:
         data = _lit(data, seen, draws)
     if blur:
-        data = _blurred(data, seen, [d.sigma for d in draws])
+        reach = max(REACH, math.ceil(2 * settings.blur_sigma[1]))
+        data = _blurred(data, seen, [d.sigma for d in draws], reach)
     if noise:
         data = data + settings.noise * _deviation(data, seen) * _normal(data, seeds)
     if speckle:
@@ -101,7 +103,7 @@ def _gamma(data: Values, looks: float, seeds: list[NDArray[np.uint64]]) -> Value
     return torch.from_numpy(np.stack(found)).to(data.device) / looks
 
 
-def _blurred(data: Values, seen: Seen, sigmas: list[float]) -> Values:
+def _blurred(data: Values, seen: Seen, sigmas: list[float], reach: int) -> Values:
     """A separable Gaussian of a width a place, over seen pixels only; places of width 0 stay untouched."""
     at = [i for i, s in enumerate(sigmas) if s > 0]
     if not at:
@@ -109,11 +111,11 @@ def _blurred(data: Values, seen: Seen, sigmas: list[float]) -> Values:
     whole = len(at) == len(data)
     part, sigma = data if whole else data[at], [sigmas[i] for i in at]
     if seen is None:
-        smooth = _convolved(part, sigma)
+        smooth = _convolved(part, sigma, reach)
     else:
         mask = seen[at]
-        weight = _convolved(mask.to(part.dtype), sigma)
-        smooth = _convolved(torch.where(mask, part, 0), sigma) / weight.clamp(min=1e-12)
+        weight = _convolved(mask.to(part.dtype), sigma, reach)
+        smooth = _convolved(torch.where(mask, part, 0), sigma, reach) / weight.clamp(min=1e-12)
     if whole:
         return smooth
     out = data.clone()
@@ -121,14 +123,13 @@ def _blurred(data: Values, seen: Seen, sigmas: list[float]) -> Values:
     return out
 
 
-def _convolved(data: Values, sigmas: list[float]) -> Values:
+def _convolved(data: Values, sigmas: list[float], half: int) -> Values:
     """Along rows, then along columns, mirrored at the border, as grouped convolutions of a few places at a time.
 
     A block that fits the cache makes the two passes up to 3.5 times as fast as over the whole batch (13 bands, 120
     pixels, 64 places, one thread); a GPU takes all at once.
     """
     B, T, C, H, W = data.shape
-    half = TAPS // 2
     x = torch.arange(-half, half + 1, dtype=data.dtype, device=data.device)
     kernel = torch.exp(-0.5 * (x / torch.tensor(sigmas, dtype=data.dtype, device=data.device)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(T * C, 0)

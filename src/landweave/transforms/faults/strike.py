@@ -186,8 +186,10 @@ def _holes(cube: Cube, fault: Holes, hits: Hits, draws: Draws) -> Image:
     def clouds(place: str) -> NDArray[np.bool_]:
         rng = draws.rng(place, cube.name)
         T, H, W = cube.size
-        covers = [float(rng.uniform(*fault.cover)) for _ in range(T)]
-        return np.stack([patterns.clouds(rng, (H, W), cover=cover, scale=fault.scale) for cover in covers])
+        found = np.zeros((T, H, W), bool)
+        for date in found:  # one after the other: dates that only pad a series come last and change nothing before
+            date[:] = patterns.clouds(rng, (H, W), cover=float(rng.uniform(*fault.cover)), scale=fault.scale)
+        return found
 
     by_place = {cube.places[b]: clouds(cube.places[b]) for b in hits}
     return cube.hidden(cube.where(hits, lambda place, _: by_place[place]))
