@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +30,9 @@ def write_text(path: Path, content: str) -> Path:
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON atomically."""
     return write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def digest(path: Path) -> str:
+    """A short mark of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=8)).hexdigest()

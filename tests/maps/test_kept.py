@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import rasterio.shutil
 from map_fakes import Fake, contract, optical
 
 from landweave.errors import ConfigError
+from landweave.files import digest
 from landweave.maps.cog import Writer
 from landweave.maps.engine import MapResult, map_scene
 from landweave.maps.kept import Kept
@@ -73,6 +75,8 @@ def test_a_killed_map_goes_on_and_ends_as_if_nothing_had_happened(folder: Path, 
     assert again.shares == whole.shares
     assert again.unknown == whole.unknown
     assert any(n.startswith("went on after") for n in again.notes)
+    with rasterio.open(again.path) as out:
+        assert out.tags()["weights"] == digest(folder / "run" / "model.safetensors")
     assert calls[-1][0] == calls[-1][1]
 
 

@@ -125,3 +125,30 @@ def test_the_scatter_of_classes_has_names_and_both_axes() -> None:
     svg = plots.against(rows, x="similarity", y="Brier score", words="w", salt="s")
     for text in ("similarity", "Brier score", *(row["name"] for row in rows)):
         assert f">{text}<" in svg, text
+
+
+def test_a_legend_has_every_name_as_it_is() -> None:
+    """matplotlib leaves out names that begin with `_`, and reads `$` as mathematics."""
+    names = ["_fallow", "a$_$b", "$5 and $6"]
+    line = {"color": "#336699", "mean": [0.1, 0.2], "std": [0.01, 0.01]}
+    lines = [figures.Line(name, [1, 2], [0.5, 0.6], [3, 4]) for name in names]
+    points = [{"name": name, "color": "#336699"} for name in names]
+    drawn = {
+        "traces": plots.traces([{**line, "name": n} for n in names], ["B", "R"], nanometres=(), words="", salt="t"),
+        "curves": figures.curves(lines, [], salt="c"),
+        "distance": figures.against_distance(lines, score="oa", salt="d"),
+        "scatter": plots.scatter({"$a_$": [(0, 0), (1, 1), (2, 0)]}, [0, 1, 2], points, words="", salt="s"),
+    }
+    for what, svg in drawn.items():
+        for name in names:
+            assert f">{name} (1)</text>" in svg or f">{name}</text>" in svg, (what, name)
+
+
+def test_a_dollar_in_a_name_is_one_wherever_it_stands() -> None:
+    name = "a$_$b"
+    bars = plots.ablation_bars([{"name": name, "value": 0.5}] * 2, score=name, words="", salt="b")
+    assert bars.count(f">{name}</text>") == 3
+    beside = plots.similarity([name] * 3, [[1.0, 0.5, 0.4]] * 3, words="", salt="m")
+    assert beside.count(f">{name}</text>") == 6
+    rows = [{"x": x, "y": 0.5, "name": name, "color": "#336699"} for x in (0.1, 0.9)]
+    assert f">{name}</text>" in plots.against(rows, x="similarity", y="loss", words="", salt="a")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from report_html import Reader
 
 from landweave.data import raster
 from landweave.errors import DataError, RunError
+from landweave.files import digest
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.maps.cog import Writer
+from landweave.maps.made import remember
 from landweave.reports import page
 from landweave.reports.examples import collect_examples
 from landweave.reports.report import report, write_report
@@ -26,14 +29,17 @@ def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landweave.run.leak.TREES", 10)
 
 
-def a_map(path: Path) -> Path:
+def a_map(path: Path, run: Path | None = None) -> Path:
     values = np.random.default_rng(0).choice([1, 2, 4], (1, 90, 120)).astype(np.uint8)
     values[:, :10] = UNKNOWN
     rows = [(c.value, c.name, c.color) for c in LULC.classes]
     with Writer(path, Grid("EPSG:32631", (10, 0, 5e5, 0, -10, 5e6), (90, 120)), nodata=UNKNOWN) as out:
         out.lane(0, 120)
         out.add(values)
-        out.finish(descriptions=["lulc"], tags={"unseen sensors": "s1-rtc-gamma0"}, classes=rows)
+        tags = {"unseen sensors": "s1-rtc-gamma0"} | (
+            {"run": run.name, "weights": digest(run / "model.safetensors")} if run else {}
+        )
+        out.finish(descriptions=["lulc"], tags=tags, classes=rows)
     return path
 
 
@@ -153,6 +159,46 @@ def test_a_map_that_is_none_is_refused_if_named_and_left_out_if_found(tmp_path: 
         write_report(folder, maps=[other])
 
 
+def test_a_map_that_another_run_wrote_over_is_not_shown_as_its_own(tmp_path: Path) -> None:
+    one, other = (run_folder(tmp_path / name) for name in ("a", "b"))
+    for run in (one, other):
+        (run / "model.safetensors").write_text(f"weights of {run.name}")
+        remember(run, a_map(tmp_path / "m.tif", run))
+    mine, theirs = (Reader(write_report(r).read_text(encoding="utf-8")) for r in (other, one))
+    said = "m.tif is not shown: it was made by another model, b"
+    assert [said in read.text for read in (mine, theirs)] == [False, True]
+    assert [len(images(read)) for read in (mine, theirs)] == [1, 0]
+    assert "no map of this model yet" in theirs.text
+    named = Reader(write_report(one, maps=[tmp_path / "m.tif"]).read_text(encoding="utf-8"))
+    assert len(images(named)) == 1  # who names it means it
+    moved = other.rename(tmp_path / "c")
+    assert len(images(Reader(write_report(moved).read_text(encoding="utf-8")))) == 1, "a new name is no new model"
+
+
+def test_a_map_of_the_model_that_stood_there_before_is_not_shown(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "r")
+    weights = folder / "model.safetensors"
+    weights.touch()
+    os.utime(a_map(folder / "map.tif"), (1, 1))  # made before maps had a mark of their model
+    read = Reader(write_report(folder).read_text(encoding="utf-8"))
+    assert "map.tif is not shown: it is older than the model of this run" in read.text
+    assert images(read) == []
+    os.utime(weights, (1, 1))
+    assert len(images(Reader(write_report(folder).read_text(encoding="utf-8")))) == 1
+
+
+def test_scores_of_data_that_were_named_anew_say_so() -> None:
+    evaluation = {"n_places": 500, "changes": ["data.path=other.csv"]}
+    (told,) = page.cautions(evaluation)
+    assert "data.path=other.csv" in told
+    assert not page.cautions({**evaluation, "changes": []})
+
+
+def images(read: Reader) -> list[str]:
+    """Their descriptions."""
+    return [str(i.get("alt")) for i in read.images if i["tag"] == "img"]
+
+
 def test_an_unfinished_or_damaged_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a finished run"):
         write_report(tmp_path)
@@ -172,8 +218,6 @@ def test_a_run_that_does_not_beat_the_forest_is_told_so(tmp_path: Path) -> None:
 def test_the_leak_meter_is_measured_again_only_after_a_new_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     folder = run_folder(tmp_path / "r")
     opened(folder, "map", monkeypatch, Drawn("map", LULC))
     (folder / "leak.json").write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from landweave.errors import RunError
 from landweave.files import write_json
 from landweave.reports.curves import label_fraction, summary
 from landweave.reports.reproduce import page, read_tables, title
+from landweave.reproduce import protocol
 from landweave.reproduce.paired import Pair, difference
-from landweave.reproduce.table import Entry, Trivial
+from landweave.reproduce.render import markdown
+from landweave.reproduce.table import Entry, Table, Trivial
 
 METHODS = {"MoSAiC-1": 0.61, "IaI-SimCLR": 0.55, "ResNet-34 <late>": 0.60}
 SHARES = (0.01, 0.1, 1.0)
@@ -95,10 +97,78 @@ def test_tables_of_classes_alone_and_of_one_share_are_shown_too(tmp_path: Path) 
     found = table(failures=[], unfinished=0)
     found["entries"] = [e for e in found["entries"] if "[" in e["column"] and e["fraction"] == 0.1]
     found["pairs"], found["trivials"] = [], []
-    write_json(tmp_path / "mosaic-table-2.json", found)
+    write_json(tmp_path / "mosaic-table-1.json", found)
     read = Reader(page(tmp_path).read_text(encoding="utf-8"))
     assert "Hamming loss by class, 10 % of the labels" in read.text
     assert not [i for i in read.images if i["tag"] == "svg"]
+
+
+def cell(row: str, column: str, mean: float | None, **more: Any) -> Entry:
+    values = {} if mean is None else {0: mean}
+    return Entry("flair-hub", 1.0, row, column, values, 1, mean, None, **more)
+
+
+def built(name: str, *entries: Entry, trivials: tuple[Trivial, ...] = ()) -> Table:
+    return Table(protocol(name), "full", (), entries, trivials, (), (), 0)
+
+
+def shown(folder: Path, table: Table) -> Reader:
+    write_json(folder / f"{table.protocol.name.replace('/', '-')}.json", table.to_json())
+    return Reader(page(folder).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["flair/table-17", "mosaic/table-1"])
+def test_the_page_says_of_the_figures_what_the_terminal_says(tmp_path: Path, name: str) -> None:
+    table = replace(built(name), scale="smoke", notes=("a note",))
+    assert table.protocol.settings
+    about = table.protocol.scales["smoke"].about
+    assert about
+    text = shown(tmp_path, table).text
+    head, *lines = [line for line in markdown(table) if line]
+    for words in (head.partition(": ")[2], f"scale smoke: {about}", *(line.removeprefix("- ") for line in lines)):
+        assert re.sub(r"\s+", " ", words) in text, words
+    assert ("deviation of a population" in text) == (name == "flair/table-17")
+
+
+def test_rows_of_other_truths_have_their_own_floors_runs_and_trivial_predictors(tmp_path: Path) -> None:
+    rows = ("fold 1", "fold 2")
+    floors = {"iou[vineyard]": (0.1, 0.35), "iou[orchard]": (0.2, 0.2)}
+    entries = [
+        cell(row, column, 0.5, trivial=floor, trivial_name="most frequent class", skill=0.1, doubt=doubt, published=0.6)
+        for column, both in floors.items()
+        for row, floor, doubt in zip(rows, both, ("blurred", ""), strict=True)
+    ]
+    entries += [cell("fold 1", "oa", None), cell("fold 2", "oa", 0.9)]
+    entries += [cell("fold 1", "lpis-1.oa", 0.8), cell("fold 2", "lpis-1.oa", None)]
+    trivials = tuple(
+        Trivial("flair-hub", 1.0, "most frequent class", {key: 0.4}, (row,))
+        for row, key in zip((*rows, "fold 3"), ("lpis-1.oa", "oa", "iou[vineyard]"), strict=True)
+    )
+    read = shown(tmp_path, built("flair/table-18", *entries, trivials=trivials))
+    for words in (
+        "vineyard 0.100 … 0.350 0.500 (0.600?) 0.500 (0.600)", "orchard 0.200 0.500",
+        "fold 1 100 % 1 –", "fold 2 100 % 1 0.900", "most frequent class: fold 1", "most frequent class: fold 2",
+    ):  # fmt: skip
+        assert words in read.text, words
+    assert "most frequent class: fold 3" not in read.text  # it has no averaged score
+
+
+def test_a_copy_of_a_table_is_not_shown_beside_it(tmp_path: Path) -> None:
+    for name in ("mosaic-table-1", "result"):
+        write_json(tmp_path / f"{name}.json", table())
+    assert len(read_tables(tmp_path)) == 1
+    ids = Reader(page(tmp_path).read_text(encoding="utf-8")).ids
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", ["$5 and $6 of it", "a$_$b", "_hidden"])
+def test_every_name_stands_on_the_page_as_it_is(tmp_path: Path, name: str) -> None:
+    text = json.dumps(table()).replace("IaI-SimCLR", name)
+    write_json(tmp_path / "mosaic-table-1.json", json.loads(text))
+    page(tmp_path)
+    for file, words in (("fractions-micro-f1", name), ("pairs-10", f"MoSAiC-1 − {name}")):
+        svg = (tmp_path / "figures" / f"mosaic-table-1-bigearthnet-v2-{file}.svg").read_text(encoding="utf-8")
+        assert f">{words}</text>" in svg, file
 
 
 def test_a_folder_without_a_table_is_refused(tmp_path: Path) -> None:

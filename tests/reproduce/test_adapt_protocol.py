@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
 from landweave.errors import ConfigError
+from landweave.files import write_bytes
 from landweave.metrics.align import alignment
 from landweave.reproduce import protocol, protocols, run_protocol
 from landweave.reproduce.adapt_measure import losses
-from landweave.reproduce.adapt_plan import experiments
+from landweave.reproduce.adapt_plan import experiments, plan
+from landweave.reproduce.adapt_work import AdaptJob, make
 from landweave.reproduce.adaptation import Adaptation, SetRow, placed
 from landweave.reproduce.table import Table
+from landweave.reproduce.work import _alone
 from landweave.run.evaluate import evaluate
 from landweave.run.predict import open_run
 from landweave.transforms.faults import SETS
@@ -181,6 +186,26 @@ def test_another_probe_is_another_line_of_the_same_student(made: tuple[Path, Tab
     assert after["seconds"]["student"] < before["seconds"]["student"] / 2
 
 
+def test_rows_that_share_a_student_train_it_one_at_a_time(made: tuple[Path, Table], data: Path) -> None:
+    folder, _ = made
+    rows = "rows: [{bands: B8, tested: 0.3, name: a}, {bands: B8, tested: 0.6, name: b}]"
+    text = TEXT.replace(next(x for x in TEXT.splitlines() if x.startswith("rows")), rows)
+    first, second = plan(given(folder / "tested", text), {"w": str(data)}, "full")
+    assert first.training == second.training
+    assert first.fingerprint != second.fingerprint
+    student = folder / "out" / first.folder
+    with ThreadPoolExecutor() as pool:
+        with _alone(student.with_suffix(".lock")):  # another worker trains it
+            waiting = pool.submit(make, AdaptJob(folder / "out", "small", "full", (first,)))
+            sleep(3)
+            assert not student.exists()
+        (line,) = waiting.result()
+    log = (student / "metrics.jsonl").stat()
+    (after,) = make(AdaptJob(folder / "out", "small", "full", (second,)))
+    assert line["status"] == after["status"] == "ok"
+    assert (student / "metrics.jsonl").stat() == log  # found finished
+
+
 def test_a_student_that_fails_is_said_and_the_others_stand(made: tuple[Path, Table], data: Path) -> None:
     folder, _ = made
     text = TEXT.replace("student.train.epochs=1", "student.optim.lr=1e30")
@@ -232,3 +257,20 @@ def test_supplied_weights_begin_every_teacher() -> None:
     assert teacher.start == "x.ckpt"
     assert teacher.method.model_dump()["freeze"] is True
     assert student.method.encoder.input == "physical"
+
+
+def test_other_weights_of_the_same_name_and_size_are_another_teacher(data: Path, tmp_path: Path) -> None:
+    one = given(tmp_path, TEXT + "weights: {theirs: {about: of a test}}\n")
+    file = tmp_path / "theirs.safetensors"
+
+    def stages(content: bytes) -> set[str]:
+        write_bytes(file, content)
+        return {p.stage.fingerprint for p in plan(one, {"w": str(data), "theirs": str(file)}, "full")}
+
+    before, after = stages(b"before"), stages(b"after!")
+    assert len(before) == len(after) == 1
+    assert before != after
+    assert stages(b"before") == before
+    file.unlink()
+    with pytest.raises(ConfigError, match="no such file"):
+        plan(one, {"w": str(data), "theirs": str(file)}, "full")

@@ -1,4 +1,4 @@
-"""What tells data apart: their index, their files' names and sizes, and what stands in them."""
+"""What tells data apart: their index, files' names, sizes and content; what tells starts apart: their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 from landweave.data import BigEarthNetV2
 from landweave.data.synth import write
-from landweave.reproduce.fingerprint import data_mark
+from landweave.files import write_bytes
+from landweave.reproduce.fingerprint import data_mark, recipe_mark
+from landweave.reproduce.plan import experiments, plan
+from tests.reproduce import small
 
 
 def of(folder: Path) -> str:
@@ -44,3 +47,40 @@ def test_one_byte_counts_at_the_start_in_the_middle_and_at_the_end(world: Path, 
     content[at] ^= 1
     file.write_bytes(bytes(content))
     assert of(world) != of(copy)
+
+
+# ---- what a run starts with
+
+
+def started(*folders: Path) -> tuple[dict[str, object], ...]:
+    """A row from random weights, and one from each folder."""
+    rows = [{"name": f.name, "recipe": "supervised", "changes": (f"start={f}",)} for f in folders]
+    return ({"name": "scratch", "recipe": "supervised"}, *rows)
+
+
+def test_rows_that_differ_in_their_start_alone_are_trained_each(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        write_bytes(folder / "model.safetensors", folder.name[:3].encode())
+    protocol = small.built(rows=started(one, other, tmp_path / "none", tmp_path / "nothing"))
+    planned = plan(protocol, {"w": str(small.store(tmp_path / "w"))}, "full")
+    assert len({p.training for p in planned}) == 5
+    assert len({p.fingerprint for p in planned}) == 5
+
+
+def test_a_start_is_known_by_its_weights_not_by_its_path(tmp_path: Path) -> None:
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    write_bytes(run / "model.safetensors", b"before")
+    shutil.copytree(run, copy)
+    rows = started(run, copy)
+
+    def marks() -> list[str]:
+        found = experiments(small.built(rows=rows), {"w": "DIR"}, "full")
+        return [recipe_mark(pair["main"]) for *_, pair in found]
+
+    scratch, mine, theirs = marks()
+    assert scratch != mine == theirs
+    write_bytes(run / "model.safetensors", b"after!")
+    assert marks()[0] == scratch
+    assert marks()[1] != mine
+    assert marks()[2] == theirs

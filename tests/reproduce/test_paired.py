@@ -14,6 +14,9 @@ from scipy import stats
 
 from landweave.reproduce import pool
 from landweave.reproduce.paired import Pair, deviation, difference, with_holm
+from landweave.reproduce.render import _paired
+from landweave.reproduce.table import Column, Table
+from tests.reproduce import small
 from tests.reproduce.jobs import answer
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +40,21 @@ def test_only_common_runs_count() -> None:
 
 
 def test_equal_differences_and_single_runs() -> None:
-    flat = difference({0: 0.5, 1: 0.7}, {0: 0.4, 1: 0.6})
-    assert (flat["low"], flat["high"]) == pytest.approx((0.1, 0.1))
-    assert flat["p"] == 0
-    assert difference({0: 0.5, 1: 0.7}, {0: 0.5, 1: 0.7})["p"] == 1
+    """One difference in all runs tells no spread: it proves as little as a single run."""
+    flat = difference({0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.5})
+    assert flat["difference"] == pytest.approx(0.1)
+    assert [flat[k] for k in ("low", "high", "p")] == [None] * 3
+    assert difference({0: 0.5, 1: 0.7}, {0: 0.5, 1: 0.7}) == {"n": 2, "difference": 0, "low": 0, "high": 0, "p": 1}
     assert difference({0: 0.5}, {0: 0.4})["low"] is None
+
+
+def test_equal_differences_are_not_claimed_and_the_table_says_why() -> None:
+    column = Column("macro_f1")
+    found = Pair("w", 1.0, column.key, "a", "b", **difference({0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.5}))
+    table = Table(small.built(), "full", (column,), (), (), (found,), (), 0)
+    section = next(_paired(table, "w"))
+    assert section.rows[0][3:] == ("2", "+0.100", "-", "too few runs", "-")
+    assert "the same difference in all" in section.notes[-1]
 
 
 def pair(low: float | None, high: float | None, p: float | None = None) -> Pair:

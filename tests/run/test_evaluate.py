@@ -226,3 +226,14 @@ def test_a_class_left_out_of_scenes_is_told(run: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "not scored by choice: crops" in done.stdout
     assert "evaluation-test-without-crops.json" in done.stdout
+
+
+def test_data_named_anew_stand_beside_the_scores_and_names_in_any_script_have_files_of_their_own(
+    run: Path, table: Path
+) -> None:
+    change = f"data.path={table}"
+    assert evaluate(run, changes=[change])["changes"] == [change]
+    assert evaluate(run)["changes"] == []
+    names = [result_name("test", without=[name]) for name in ("水田", "林地", "x" * 200, "x" * 201, "水" * 90)]
+    assert len(set(names)) == 5
+    assert all(len(name.encode()) < 200 for name in names)

@@ -24,7 +24,7 @@ import numpy as np
 
 from landweave.data.dataset import Averaged
 from landweave.errors import ConfigError, LandweaveWarning
-from landweave.files import write_text
+from landweave.files import digest, write_text
 from landweave.grid import Grid
 from landweave.legends import UNKNOWN
 from landweave.maps import qml
@@ -312,7 +312,10 @@ def _tags(run: Predictor, job: Job, sources: Sources) -> dict[str, str]:
         "pixel": _pixel(job),
     }
     folder = getattr(run, "folder", None)
-    return said | ({"run": Path(folder).name} if folder else {})
+    if folder is None:
+        return said
+    weights = Path(folder) / "model.safetensors"
+    return said | {"run": Path(folder).resolve().name, "weights": digest(weights) if weights.is_file() else ""}
 
 
 def _axes(run: Predictor, layout: Layout, overlap: float, stride: int | None) -> tuple[Axis, Axis]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landweave.reports.figures import INK, SERIES, figure_of, svg_of
+from landweave.reports.figures import SERIES, figure_of, legend, svg_of
 from landweave.reports.plots import MARKS
 
 Found = dict[str, dict[str, list[tuple[float, float, float, int]]]]
@@ -29,30 +29,26 @@ def label_fraction(rows: Sequence[Mapping[str, Any]], *, title: str = "score", s
         return ""
     methods = list(dict.fromkeys(m for lines in found.values() for m in lines))
     figure, axes = figure_of(len(found), (max(5.2, 4.3 * len(found)), 3.3 + 0.2 * -(-len(methods) // 3)))
+    handles: dict[str, Any] = {}
     for ax, (dataset, lines) in zip(axes, found.items(), strict=True):
         for method, points in lines.items():
-            _line(ax, method, points, methods.index(method))
+            handles[method] = _line(ax, points, methods.index(method))
         shares = sorted({p[0] for points in lines.values() for p in points})
         ax.set_xscale("log")
         ax.set_xticks(shares, [f"{100 * s:g} %" for s in shares])
         ax.xaxis.set_minor_locator(_none())
         ax.set_xlabel("training labels known")
         ax.set_title(f"{dataset}: {title}" if dataset else title, loc="left", fontsize=10)
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        handles |= {text: h for h, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        [handles[m] for m in methods], methods, loc="outside lower left", ncols=min(3, len(methods)), frameon=False,
-        fontsize=8, labelcolor=INK,
-    )  # fmt: skip
+    legend(figure, [handles[m] for m in methods], methods, loc="outside lower left", ncols=min(3, len(methods)))
     return svg_of(figure, words(found, title), salt)
 
 
-def _line(ax: Any, method: str, points: Sequence[tuple[float, float, float, int]], index: int) -> None:
+def _line(ax: Any, points: Sequence[tuple[float, float, float, int]], index: int) -> Any:
     x, mean, std = (np.array([p[i] for p in points]) for i in range(3))
     color, style = SERIES[index % len(SERIES)], "-" if index < len(SERIES) else "--"
     ax.fill_between(x, mean - std, mean + std, color=color, alpha=0.15, lw=0)
-    ax.plot(x, mean, style, marker=MARKS[index % len(MARKS)], ms=4.5, lw=1.6, color=color, label=method)
+    (line,) = ax.plot(x, mean, style, marker=MARKS[index % len(MARKS)], ms=4.5, lw=1.6, color=color)
+    return line
 
 
 def _none() -> Any:

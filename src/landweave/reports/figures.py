@@ -39,24 +39,26 @@ def curves(losses: Sequence[Line], scores: Sequence[Line], *, salt: str) -> str:
     shown = [(lines, title) for lines, title in sides if lines]
     figure, axes = figure_of(len(shown), (4.6 * len(shown), 2.9))
     for ax, (lines, title) in zip(axes, shown, strict=True):
+        drawn = []
         for i, line in enumerate(lines):
             mark = "o" if len(line.x) < 25 else None
             style = "--" if line.dashed else "-"
-            ax.plot(line.x, line.y, style, marker=mark, ms=3, lw=1.6, color=SERIES[i % len(SERIES)], label=line.name)
+            drawn += ax.plot(line.x, line.y, style, marker=mark, ms=3, lw=1.6, color=SERIES[i % len(SERIES)])
         ax.set_xlabel("epoch")
         ax.set_title(title, loc="left", fontsize=10)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if title != "loss":
             ax.set_ylim(0, 1)
-        ax.legend(frameon=False, fontsize=8, labelcolor=INK)
+        legend(ax, drawn, [line.name for line in lines])
     return svg_of(figure, _words("Learning curves", [*losses, *scores]), salt)
 
 
 def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
     """A score against the distance to the nearest training place (km, logarithmic where it spans much)."""
     figure, (ax,) = figure_of(1, (4.8, 3.0))
+    drawn = []
     for i, line in enumerate(lines):
-        ax.plot(line.x, line.y, "--" if line.dashed else "-", lw=1.4, color=SERIES[i % len(SERIES)], label=line.name)
+        drawn += ax.plot(line.x, line.y, "--" if line.dashed else "-", lw=1.4, color=SERIES[i % len(SERIES)])
         most = max(line.weights, default=1)
         ax.scatter(line.x, line.y, s=[12 + 80 * w / most for w in line.weights], color=SERIES[i % len(SERIES)], lw=0)
     xs = [x for line in lines for x in line.x if x > 0]
@@ -66,7 +68,7 @@ def against_distance(lines: Sequence[Line], *, score: str, salt: str) -> str:
     ax.set_ylim(0, 1)
     ax.set_xlabel("distance to the nearest training place (km)")
     ax.set_title(score, loc="left", fontsize=10)
-    ax.legend(frameon=False, fontsize=8, labelcolor=INK)
+    legend(ax, drawn, [line.name for line in lines])
     return svg_of(figure, _words(f"{score} against distance to the nearest training place", lines), salt)
 
 
@@ -107,12 +109,25 @@ def figure_of(count: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]
     return figure, axes
 
 
+def legend(where: Any, handles: Sequence[Any], names: Sequence[str], **how: Any) -> None:
+    """A legend of a figure or of axes, in the house style."""
+    made = where.legend(handles, ["-"] * len(handles), frameon=False, fontsize=8, labelcolor=INK, **how)
+    for text, name in zip(made.get_texts(), names, strict=True):
+        text.set_text(name)  # only now: older matplotlib leaves out names that begin with `_`
+
+
 def svg_of(figure: Any, words: str, salt: str) -> str:
-    """The figure as an `svg` element with a text alternative, in the page's own colours and font."""
+    """The figure as an `svg` element with a text alternative, in the page's own colours and font.
+
+    A `$` in a name is a `$`: no text is read as mathematics.
+    """
     import matplotlib as mpl
+    from matplotlib.text import Text
 
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+    for one in figure.findobj(Text):
+        one.set_parse_math(False)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "text.parse_math": False}):  # ticks yet to come
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -155,6 +155,8 @@ def cautions(evaluation: Mapping[str, Any]) -> list[str]:
             f"The truth here is {product}, a land-cover product that is itself the output of a model. The scores are "
             "agreement with that product, not accuracy on the ground."
         )
+    if changes := evaluation.get("changes"):
+        out.append(f"The scores are of data that were named anew for them: {', '.join(changes)}.")
     n = evaluation["n_places"]
     groups = len({p.get("group") for p in evaluation.get("places", []) if p.get("group")})
     if n < FEW_PLACES or 0 < groups < FEW_GROUPS:

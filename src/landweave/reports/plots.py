@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landweave.reports.figures import INK, SERIES, figure_of, svg_of
+from landweave.reports.figures import INK, SERIES, figure_of, legend, svg_of
 
 MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")
 EDGE = 0.35  # of a legend's colour, which may be as light as the paper
@@ -41,11 +41,12 @@ def scatter(panels: Mapping[str, Sequence[Sequence[float]]], group: Sequence[int
     count = {g: sum(mine == g for mine in group) for g in order}
     handles = [
         Line2D([], [], ls="", marker=looks[g]["marker"], ms=6, color=looks[g]["color"], alpha=looks[g]["alpha"],
-               markeredgecolor=looks[g]["edgecolor"], markeredgewidth=0.4, label=f"{groups[g]['name']} ({count[g]})")
+               markeredgecolor=looks[g]["edgecolor"], markeredgewidth=0.4)
         for g in reversed(order)
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)), frameon=False, fontsize=8,
-                  labelcolor=INK, handletextpad=0.2, columnspacing=1.4)  # fmt: skip
+    names = [f"{groups[g]['name']} ({count[g]})" for g in reversed(order)]
+    legend(figure, handles, names, loc="outside lower left", ncols=min(4, len(handles)), handletextpad=0.2,
+           columnspacing=1.4)  # fmt: skip
     return svg_of(figure, words, salt)
 
 
@@ -114,19 +115,20 @@ def traces(rows: Sequence[Mapping[str, Any]], bands: Sequence[str], *, nanometre
     x = list(nanometres) or list(range(len(bands)))
     order = sorted(range(len(x)), key=lambda i: x[i])
     x = [x[i] for i in order]
+    drawn = []
     for i, row in enumerate(rows):
         mean, std = ([row[key][k] for k in order] for key in ("mean", "std"))
         low = [max(0.0, m - s) for m, s in zip(mean, std, strict=True)]
         ax.fill_between(x, low, [m + s for m, s in zip(mean, std, strict=True)], color=row["color"], alpha=0.16, lw=0)
         ax.plot(x, mean, lw=3.4, color=INK, alpha=0.4)  # a rim: a legend's colour may be nearly white
-        ax.plot(x, mean, marker=MARKS[i % len(MARKS)], ms=5.5, lw=2.2, color=row["color"], markeredgecolor=INK,
-                markeredgewidth=0.7, label=_short(row["name"], 40))  # fmt: skip
+        drawn += ax.plot(x, mean, marker=MARKS[i % len(MARKS)], ms=5.5, lw=2.2, color=row["color"], markeredgecolor=INK,
+                         markeredgewidth=0.7)  # fmt: skip
     names = [bands[i] for i in order]
     ax.set_xticks(*_apart(x, names))
     ax.set_xlabel("band, at its wavelength" if nanometres else "band")
     ax.set_ylabel("reflectance")
     ax.set_ylim(bottom=0)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8, labelcolor=INK)
+    legend(figure, drawn, [_short(row["name"], 40) for row in rows], loc="outside right upper")
     return svg_of(figure, words, salt)
 
 

@@ -113,6 +113,7 @@ def write_report(
     main = found[0] if found else None
     leak = page.read(folder / "leak.json")
     values = _insight(folder, config, main)
+    shown, left_out = _maps(folder, maps)
     plots = page.leak_figures(leak)
     curves = page.curves(page.history(folder), config["kind"])
     adapted = _adapted(folder, config)
@@ -147,7 +148,8 @@ def write_report(
         adapted=adapted,
         examples=examples,
         place_score=page.place_score(main),
-        maps=_maps(folder, maps),
+        maps=shown,
+        left_out=left_out,
         leak=leak,
         plots=plots,
         **values,
@@ -216,13 +218,13 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
-    """Quicklooks of the maps that are given, or of those that the run made."""
+def _maps(folder: Path, given: Sequence[Path_]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Quicklooks of the maps that are given, or of those that the run made, and which are left out and why."""
     from landweave.maps.cog import quicklook
-    from landweave.maps.made import made
+    from landweave.maps.made import foreign, made
     from landweave.maps.sources import metres
 
-    out = []
+    out, left_out = [], []
     for path in given or made(folder):
         try:
             look = quicklook(path)
@@ -230,6 +232,9 @@ def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
             if given:
                 raise
             continue  # probabilities, or somebody's own raster
+        if not given and (why := foreign(folder, Path(path), look.tags)):
+            left_out.append({"file": Path(path).name, "why": why})
+            continue
         shares = sorted(((look.shares[v], n, c) for v, n, c in look.classes if look.shares[v] > 0), reverse=True)
         height, width = look.grid.shape
         told = ", ".join(f"{n} {s:.0%}" for s, n, _ in shares[:5])
@@ -244,7 +249,7 @@ def _maps(folder: Path, given: Sequence[Path_]) -> list[dict[str, Any]]:
                 "tags": look.tags,
             }
         )
-    return out
+    return out, left_out
 
 
 def _settings(folder: Path) -> str:

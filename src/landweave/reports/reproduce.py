@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landweave.errors import RunError
+from landweave.errors import RunError, listed
 from landweave.files import write_text
 from landweave.metrics.trivial import LOSSES
 from landweave.reports import plots
 from landweave.reports.curves import label_fraction
 from landweave.reports.insight import write_figures
 from landweave.reports.page import NAMES
+from landweave.reproduce.table import AVERAGE
 
 Found = Mapping[str, Any]
 CURVES = 2
@@ -48,7 +49,7 @@ def page(folder: str | os.PathLike[str], *, out: Path | None = None) -> Path:
 
 
 def read_tables(folder: Path) -> list[dict[str, Any]]:
-    """The tables of a folder, by the name of their protocol. Other JSON files are left alone.
+    """The tables of a folder, by the name of their protocol. Other JSON files are left alone, copies of tables too.
 
     Raises:
         RunError: there is none, or one is no JSON.
@@ -59,7 +60,7 @@ def read_tables(folder: Path) -> list[dict[str, Any]]:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunError(f"not JSON: {error}", where=path, fix="run landweave reproduce again") from None
-        if isinstance(raw, dict) and all(key in raw for key in NEEDED):
+        if isinstance(raw, dict) and all(key in raw for key in NEEDED) and path.stem == _id(raw):
             found.append(raw)
     if not found:
         raise RunError(
@@ -68,15 +69,31 @@ def read_tables(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _id(found: Found) -> str:
+    """What the files of a protocol's table are called."""
+    return str(found["protocol"]).replace("/", "-")
+
+
 def _shown(found: Found) -> dict[str, Any]:
     """One table as the template shows it."""
-    salt = found["protocol"].replace("/", "-")
+    salt = _id(found)
     parts = [_part(found, dataset, salt) for dataset in dict.fromkeys(e["dataset"] for e in found["entries"])]
     figures: dict[str, str] = {}
     for part in parts:
         for kind in ("curves", "pairs"):
             figures |= {f["file"]: f["svg"] for f in part[f"{kind}_figures"]}
-    return {**found, "id": salt, "parts": parts, "figures": figures}
+    said = {"title": found.get("title", ""), "folds": found.get("folds", False), "words": list(_words(found))}
+    return {**found, **said, "id": salt, "parts": parts, "figures": figures}
+
+
+def _words(found: Found) -> Iterator[str]:
+    """What the figures are and how they were made, in the order of the printed table; older tables lack some."""
+    if found.get("folds"):
+        yield f"{AVERAGE}: over the rows, ± the deviation of a population (divided by their number), as it is published"
+    yield from found.get("notes", ())
+    if found.get("about"):
+        yield f"scale {found['scale']}: {found['about']}"
+    yield from found.get("settings", ())
 
 
 def _part(found: Found, dataset: str, salt: str) -> dict[str, Any]:
@@ -90,7 +107,7 @@ def _part(found: Found, dataset: str, salt: str) -> dict[str, Any]:
         "dataset": dataset,
         "columns": [{"key": c, "title": title(c)} for c in averaged],
         "rows": list(_methods(entries, averaged)),
-        "trivials": [t for t in found["trivials"] if t["dataset"] == dataset] if averaged else [],
+        "trivials": list(_trivials([t for t in found["trivials"] if t["dataset"] == dataset], averaged)),
         "classes": _classes(entries, [c for c in columns if "[" in c]),
         "pairs": [{**p, "title": title(p["metric"])} for p in pairs],
         "pairs_figures": list(_pair_figures(pairs, averaged, stem)),
@@ -116,9 +133,24 @@ def _methods(entries: Sequence[Found], columns: Sequence[str]) -> Iterator[dict[
         return
     for fraction, row in dict.fromkeys((e["fraction"], e["row"]) for e in entries):
         cells = [by[fraction, row, c] for c in columns]
-        made, planned = len(cells[0]["values"]), cells[0]["planned"]
+        most = max(cells, key=lambda e: len(e["values"]))  # a row of another task has no value of the first
+        made, planned = len(most["values"]), most["planned"]
         runs = str(made) if made == planned else f"{made} of {planned}"
         yield {"row": row, "fraction": fraction, "runs": runs, "cells": cells}
+
+
+def _trivials(trivials: Sequence[Found], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Those that have a value in one of the columns, named by the rows that they stand beside."""
+    for one in trivials:
+        if any(c in one["values"] for c in columns):
+            whose = f": {listed(one['rows'], 3)}" if one.get("rows") else ""
+            yield {**one, "name": f"{one['name']}{whose}"}
+
+
+def _floors(cells: Sequence[Found]) -> str:
+    """The best trivial figure; of rows with other truths the lowest and the highest."""
+    values = sorted({f"{e['trivial']:.3f}" for e in cells if e["trivial"] is not None}, key=float)
+    return "–" if not values else values[0] if len(values) == 1 else f"{values[0]} … {values[-1]}"
 
 
 def _classes(entries: Sequence[Found], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -127,7 +159,8 @@ def _classes(entries: Sequence[Found], columns: Sequence[str]) -> list[dict[str,
     for fraction in dict.fromkeys(e["fraction"] for e in entries) if columns else ():
         mine = {(e["column"], e["row"]): e for e in entries if e["fraction"] == fraction}
         methods = list(dict.fromkeys(row for _, row in mine))
-        rows = [{"name": title(c), "cells": [mine[c, m] for m in methods]} for c in columns]
+        at = {c: [mine[c, m] for m in methods] for c in columns}
+        rows = [{"name": title(c), "trivial": _floors(cells), "cells": cells} for c, cells in at.items()]
         score = columns[0].partition("[")[0]
         out.append({"fraction": fraction, "methods": methods, "rows": rows, "score": title(score)})
     return out

@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from landweave.reports import plots
-from landweave.reports.figures import INK, SERIES, Line, curves, figure_of, svg_of
+from landweave.reports.figures import SERIES, Line, curves, figure_of, legend, svg_of
 from landweave.transforms.faults import Missing
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def schedule(faults: Faults, epochs: int) -> str:
     steps = list(range(epochs))
     counts = {i: f for i, f in enumerate(missing) if f.size is not None and hasattr(f.size, "at")}
     figure, axes = figure_of(1 + bool(counts), (4.6 * (1 + bool(counts)), 2.6))
-    told = []
+    told, drawn, names = [], [], []
     for i, fault in enumerate(missing):
-        name = "+".join(fault.bands) or "any band"
+        names.append(name := "+".join(fault.bands) or "any band")
         color = SERIES[i % len(SERIES)]
         shares = [fault.ratio.at(e) for e in steps]
-        axes[0].step([e + 1 for e in steps], shares, where="mid", color=color, lw=1.8, label=name)
+        drawn += axes[0].step([e + 1 for e in steps], shares, where="mid", color=color, lw=1.8)
         axes[0].axhline(fault.ratio.at(2**31 - 1), color=color, lw=1, ls="--")
         told.append(f"{name}: {shares[0]:.2f} to {shares[-1]:.2f}")
     axes[0].set_title("share of pixels masked (dashed: validation)", loc="left", fontsize=10)
@@ -95,7 +95,7 @@ def schedule(faults: Faults, epochs: int) -> str:
         ax.set_xlim(0.5, epochs + 0.5)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    legend(axes[0], drawn, names)
     return svg_of(figure, f"Mask schedule over {epochs} epochs: {'; '.join(told)}", "schedule")
 
 

@@ -145,7 +145,7 @@ def _experiment(
         own = {k: v for k, v in raw["method"].get("encoder", {}).items() if k in ("fill", "band_mask")}
         encoder = {**of.method.encoder.model_dump(mode="json"), **own}
         raw["method"] |= {"encoder": encoder, "faults": (faults or Faults()).model_dump(mode="json")}
-        raw["start"] = "TEACHER"  # replaced by its folder when the run is made
+        raw["start"] = fingerprint.TEACHER  # replaced by its folder when the run is made
     try:
         return parse(Experiment, raw, where=where, lines=lines, changes=changes)
     except ConfigError as error:
@@ -184,8 +184,10 @@ def _planned(
     teacher: Experiment,
     student: Experiment,
 ) -> PlannedSet:
-    supplied = [_file(teacher.start)] if teacher.start else []
-    stage = Stage(teacher, fingerprint.together(marks.of(teacher), "stage", *supplied))
+    if teacher.start and not Path(teacher.start).exists():
+        fix = "give the weights that --data names, or leave them out"
+        raise ConfigError("no such file", where=teacher.start, fix=fix)
+    stage = Stage(teacher, fingerprint.together(marks.of(teacher), "stage"))
     adapted, tested = row.bands != NONE, protocol.faults(preset, row, tested=True)
     mine = marks.of(student if adapted else teacher)
     training = fingerprint.together(mine, stage.fingerprint) if adapted else stage.fingerprint
@@ -207,11 +209,3 @@ def _planned(
         training=training,
         fingerprint=fingerprint.together({"training": training}, protocol.split, *how),
     )
-
-
-def _file(path: str) -> list[Any]:
-    """Name and size of supplied weights."""
-    file = Path(path)
-    if not file.is_file():
-        raise ConfigError("no such file", where=path, fix="give the weights that --data names, or leave them out")
-    return [file.name, file.stat().st_size]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landweave.reproduce.adapt_plan import PlannedSet
-from landweave.reproduce.work import Line, device, said, stage_folder, tidy, trained
+from landweave.reproduce.work import Line, device, said, stage_folder, trained_once
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,8 @@ def _made(job: AdaptJob, one: PlannedSet) -> Line:
     student = None
     if one.adapted:
         start = time.perf_counter()
-        student = job.out / one.folder
-        trained(one.experiment.model_copy(update={"start": str(teacher)}), student)
-        tidy(student)
+        # rows that differ in their tests alone have one student
+        student = trained_once(one.experiment.model_copy(update={"start": str(teacher)}), job.out / one.folder)
         seconds["student"] = round(time.perf_counter() - start, 2)
     start = time.perf_counter()
     found, trivial = measured(

@@ -37,11 +37,13 @@ SPARED = (
 """Code that no training and no score passes through."""
 LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "kornia", "iterative-stratification")
 NEUTRAL: Mapping[str, tuple[str, ...]] = {
-    "": ("recipe", "start"),
+    "": ("recipe",),
     "data": ("path",),
     "train": ("workers", "accelerator"),
 }
 """Keys of an experiment that change no figure: names, places on disk, who reads, and the device (which is recorded)."""
+TEACHER = "TEACHER"
+"""`start` of a student until its run is made. Which teacher that is stands in the fingerprint of the first stage."""
 LOOKED_AT = 2000
 """Places whose files' sizes are looked at: all of a small set, an even sample of a large one."""
 OPENED = 300
@@ -98,13 +100,34 @@ def _version(name: str) -> str:
 
 
 def recipe_mark(experiment: Experiment) -> str:
-    """Of all settings but the neutral ones."""
+    """Of all settings but the neutral ones; of what it starts with the weights, wherever they lie."""
     plain = experiment.model_dump(mode="json")
+    start = plain.pop("start")
+    if start and start != TEACHER:
+        plain["start"] = _weights(start)
     for section, keys in NEUTRAL.items():
         for part in _sections(plain, section):
             for key in keys:
                 part.pop(key, None)
     return _hash(plain)
+
+
+def _weights(start: str) -> str:
+    """The mark of a run's weights, or of a file; where there are none the path, so that two such starts differ."""
+    path = Path(start)
+    path = path / "model.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        return start
+    seen = path.stat()
+    return _read(path, seen.st_mtime_ns, seen.st_size, seen.st_ino)
+
+
+@cache
+def _read(path: Path, *_: int) -> str:
+    """Read once while the file stays as it is: every run of a row asks for it."""
+    from landweave.run.start import weights_mark
+
+    return weights_mark(path)
 
 
 def _sections(plain: dict[str, Any], section: str) -> list[dict[str, Any]]:

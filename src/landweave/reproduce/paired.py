@@ -48,8 +48,8 @@ class Pair:
 def difference(first: Mapping[int, float], second: Mapping[int, float]) -> dict[str, Any]:
     """Mean difference by run, its interval by Student's t, and p.
 
-    Where all differences are equal the interval is that one number: p is 1 if it is 0, else 0.
-    With fewer than two common runs there is no interval.
+    With fewer than two common runs there is no interval, and none where all have one difference, which tells nothing
+    of its spread. If that is 0 the interval is 0 and p is 1: nothing is claimed.
     """
     runs = sorted(first.keys() & second.keys())
     deltas = [first[i] - second[i] for i in runs]
@@ -65,7 +65,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> dict[
     from scipy.stats import t
 
     if error <= 1e-12 * max(1.0, abs(mean)):
-        return out | {"low": mean, "high": mean, "p": 1.0 if abs(mean) <= 1e-12 else 0.0}
+        return out | ({"low": mean, "high": mean, "p": 1.0} if abs(mean) <= 1e-12 else {})
     reach = float(t.ppf(0.5 + LEVEL / 2, n - 1)) * error
     return out | {"low": mean - reach, "high": mean + reach, "p": float(2 * t.sf(abs(mean) / error, n - 1))}
 

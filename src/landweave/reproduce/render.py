@@ -215,7 +215,7 @@ def _paired(table: Table, dataset: str) -> Iterator[Section]:
                 title if shown else f"{title}, other scores",
                 ("score", "labels", "pair", "runs", "difference", "95 % interval", "first is", "p (Holm)"),
                 tuple(_pair(table, p) for p in pairs),
-                ("Student's t on the differences by run; Holm: corrected for the pairs of one score",),
+                ("Student's t on the differences by run; Holm: corrected for the pairs of one score", *_flat(pairs)),
                 brief=shown,
             )
 
@@ -244,7 +244,13 @@ def _by_pair(table: Table, dataset: str, pairs: Sequence[Pair]) -> Section:
         counts = [str(mine.count(v)) for v in ("lower", "higher", "not distinguishable", "too few runs")]
         rows.append((_share(key[0]), f"{key[1]} - {key[2]}", *counts))
     header = ("labels", "pair", "lower", "higher", "not distinguishable", "too few runs")
-    return Section(f"{dataset}: classes by paired difference", header, tuple(rows))
+    return Section(f"{dataset}: classes by paired difference", header, tuple(rows), tuple(_flat(pairs)))
+
+
+def _flat(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Why pairs of several runs may have no interval, where there are such."""
+    if any(p.n > 1 and p.low is None for p in pairs):
+        yield "too few runs: fewer than two, or the same difference in all, which tells nothing of its spread"
 
 
 # ---- texts

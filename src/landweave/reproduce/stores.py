@@ -8,13 +8,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from landweave.data.dataset import DataConfig
 from landweave.reproduce.adapt_plan import Slot
 from landweave.reproduce.plan import Stage
 from landweave.sensors import StreamChoice
 
 if TYPE_CHECKING:
-    from landweave.data.dataset import DataConfig
     from landweave.run.experiment import Experiment
+
+PACKED = ("path", "offset", "coarsen")
+"""Settings of data that a store holds."""
 
 
 def packed(planned: Sequence[Slot], out: Path, say: Callable[[str], None]) -> list[Slot]:
@@ -62,17 +65,10 @@ def _moved(one: Slot, paths: dict[str, Path]) -> Slot:
 
 
 def _reading(experiment: Experiment, paths: dict[str, Path]) -> Experiment:
-    """The experiment on the store of its data."""
+    """The experiment on the store of its data, with all settings but those that were packed."""
     from landweave.data.store import Pack
 
     data = experiment.data
-    path = str(paths[_key(data)])
-    moved = Pack(
-        path=path,
-        streams=data.streams,
-        task=data.task,
-        fraction=data.fraction,
-        seed=data.seed,
-        enlarge=data.enlarge,
-    )
+    kept = {name: getattr(data, name) for name in DataConfig.model_fields if name not in PACKED}
+    moved = Pack(path=str(paths[_key(data)]), **kept)
     return experiment.model_copy(update={"data": moved})

@@ -171,7 +171,11 @@ class Table:
         """Plain data."""
         return {
             "protocol": self.protocol.name,
+            "title": self.protocol.title or (self.printed.title if self.printed else ""),
             "scale": self.scale,
+            "about": self.protocol.scales[self.scale].about,
+            "settings": list(self.protocol.settings),
+            "folds": self.protocol.folds,
             "ok": self.ok,
             "entries": [{**asdict(e), "difference": e.difference} for e in self.entries],
             "trivials": [asdict(t) for t in self.trivials],

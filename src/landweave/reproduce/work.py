@@ -122,9 +122,13 @@ def trained(experiment: Experiment, folder: Path) -> None:
 
 def stage_folder(out: Path, stage: Stage) -> Path:
     """The folder of a first stage, trained by whichever run needs it first."""
-    folder = out / stage.folder
+    return trained_once(stage.experiment, out / stage.folder)
+
+
+def trained_once(experiment: Experiment, folder: Path) -> Path:
+    """A folder that several runs need: one of them trains it, the others wait and find it finished."""
     with _alone(folder.with_suffix(".lock")):
-        trained(stage.experiment, folder)
+        trained(experiment, folder)
         tidy(folder)
     return folder
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from landweave.config import parse
 from landweave.contract import Contract
 from landweave.data.dataset import Statistics, Task
 from landweave.errors import RunError, listed
+from landweave.files import digest
 from landweave.methods import MethodConfig
 from landweave.methods.base import Start
 from landweave.methods.uperfuse import UPerFuse
@@ -52,10 +52,7 @@ class Foreign:
 def weights_mark(start: Path) -> str:
     """A short mark of the weights in a run folder, or of a file of weights; empty if there are none."""
     path = start / "model.safetensors" if start.is_dir() else start
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=8)).hexdigest()
+    return digest(path) if path.is_file() else ""
 
 
 def inherited(experiment: Experiment) -> Experiment:
