@@ -14,6 +14,7 @@ from landweave.run.embed import embed
 from landweave.run.evaluate import evaluate
 from landweave.run.experiment import recipe
 from landweave.run.predict import DEVICE, fastest, open_run
+from landweave.run.trainer import _precision
 from tests.run.made import make_run
 from tests.run.scenes import write_scenes
 
@@ -32,6 +33,19 @@ def test_a_gpu_is_used_where_there_is_one(gpu: bool, chosen: str, monkeypatch: p
     assert fastest() == chosen
     monkeypatch.setenv(DEVICE, "cpu")
     assert fastest() == "cpu"
+
+
+def test_processors_compute_in_float32_whatever_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    for gpu, accelerator, chosen in (
+        (False, "auto", "32-true"),
+        (True, "cpu", "32-true"),
+        (True, "auto", "bf16-mixed"),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert _precision("auto", accelerator) == chosen
+    assert _precision("bf16", "cpu") == "bf16-mixed", "who asks for it"
 
 
 def test_one_of_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class Train(Config):
     batch_size: int = Field(32, ge=1, description="places a step and process")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before a step")
     precision: Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(_as_text)] = Field(
-        "auto", description="auto: bf16 where the hardware has it"
+        "auto", description="auto: bf16 where a GPU has it, otherwise 32"
     )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU; more than one trains with DDP")
