@@ -54,7 +54,8 @@ def main() -> None:
     record.part("patches", command, lambda: patches(record.scratch), seeds=seeds)
     command = "landweave train adapt-any ...; landweave matrix beside dedicated encoders"
     record.part("any/synthetic", command, lambda: any_synthetic(record.scratch), seeds=seeds)
-    record.part("any/patches", command, lambda: any_patches(record.scratch), seeds=seeds)
+    record.part("any/patches", command, lambda: any_patches(record.scratch, 40), seeds=seeds)
+    record.part("any/patches/long", command, lambda: any_patches(record.scratch, 100), seeds=seeds)
     command = "landweave train segment, adapt-maps, adapt pooled ...; landweave matrix --faults petcu2024-names/..."
     record.part("segmentation", command, lambda: segmentation(record.scratch, SETS), seeds=seeds)
     long = f"{command} (students 80 epochs at 3e-3)"
@@ -219,15 +220,15 @@ def any_synthetic(scratch: Path) -> dict[str, Any]:
     return _any(scratch / "any", data, teach, bands, epochs=(25, 100), long=FOUR)
 
 
-def any_patches(scratch: Path) -> dict[str, Any]:
-    """The same on chips of the real patches."""
+def any_patches(scratch: Path, epochs: int) -> dict[str, Any]:
+    """The same on chips of the real patches; `epochs` of the one for all, of which the recipe has 100."""
     data = ("data.kind=pack", f"data.path={chips(scratch / 'chips')}", "data.task=scene", "train.batch_size=64")
     teach = (
         "method.encoder.name=resnet10t",
         "method.head={kind: mlp}",
         "train.epochs=20",
     )
-    return _any(scratch / "any-patches", data, teach, [FOUR, FIVE], epochs=(20, 40))
+    return _any(scratch / "any-patches", data, teach, [FOUR, FIVE], epochs=(20, epochs))
 
 
 def _any(
@@ -246,7 +247,10 @@ def _any(
         words = (*data, f"seed={seed}", f"train.validate_every={epochs[0]}")
         teacher = _train("supervised", out / f"teacher-{seed}", *data, f"seed={seed}", *teach)
         start, last = f"start={teacher}", f"train.epochs={epochs[1]}"
-        runs = {"teacher": teacher, "one for all": _train("adapt-any", out / f"any-{seed}", *words, start, last)}
+        runs = {
+            "teacher": teacher,
+            "one for all": _train("adapt-any", out / f"any-{epochs[1]}-{seed}", *words, start, last),
+        }
         for i, own in enumerate(bands):
             only = f"method.faults.faults=[{{kind: missing, bands: [{own}], ratio: 1.0}}]"
             to = out / f"dedicated-{i}-{seed}"

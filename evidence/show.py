@@ -219,7 +219,8 @@ CLAIMS: dict[str, tuple[tuple[str, str, Text], ...]] = {
         ("rgb", "EuroSAT RGB, genuine images, green and blue masked, ResNet-18 from scratch", show_robust.rgb),
         ("patches", "23 genuine patches of 12 bands: which scene a chip is from", show_robust.patches),
         ("any/synthetic", "One encoder for every subset of bands, synthetic EuroSAT", show_robust.any_synthetic),
-        ("any/patches", "The same on the genuine patches", show_robust.any_patches),
+        ("any/patches", "The same on the genuine patches, 40 epochs of the one for all", show_robust.any_patches),
+        ("any/patches/long", "The same, 100 epochs as the recipe has", show_robust.any_patches),
         (
             "segmentation",
             "Synthetic SEN12MS, share of the lost mIoU that comes back, students of 300 steps",
