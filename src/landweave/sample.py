@@ -149,8 +149,13 @@ class Image:
     @property
     def sensor_seen(self) -> Bool[Tensor, "*B"]:
         """False where the whole sensor is missing at a place: not one pixel of any band and date of it is seen."""
-        there = self.pixels_seen.flatten(-2).any(-1)
-        return (there & self.dates_seen[..., None] & self.bands_seen[..., None, :]).flatten(-2).any(-1)
+        return self.dates_with_data.any(-1)
+
+    @property
+    def dates_with_data(self) -> Bool[Tensor, "*B T"]:
+        """Dates at which at least one value of a place is seen."""
+        pixels = self.pixels_seen.flatten(-2).any(-1)  # *B T (C or 1)
+        return (pixels & self.bands_seen[..., None, :]).any(-1) & self.dates_seen
 
     def physical(self) -> Float[Tensor, "*B T C H W"]:
         """float32 values in the sensor's unit; what stands at unseen places means nothing."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landweave.errors import ConfigError
 from landweave.nn.config import Encoder
-from landweave.nn.encoders import DEPTH, Form, StreamEncoder, dates_with_data, lay_on
+from landweave.nn.encoders import DEPTH, Form, StreamEncoder, lay_on
 from landweave.sample import Image
 from landweave.transforms import normalise
 from tests.nn.tiny_models import batch_of, contract_of
@@ -161,7 +161,7 @@ def test_one_place_of_one_pixel_in_the_last_stage_trains() -> None:
 def test_date_with_no_pixel_seen_is_no_date() -> None:
     image = image_of(T=2)
     image.pixels_seen[0, 1] = False
-    assert dates_with_data(image).tolist() == [[True, False], [True, True]]
+    assert image.dates_with_data.tolist() == [[True, False], [True, True]]
 
 
 def test_stems_for_small_images() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landweave.errors import DataError, listed
+from landweave.errors import ConfigError, DataError, listed
 from landweave.sample import EPOCH, day_of
 from landweave.sensors import sensor
 
@@ -51,7 +51,7 @@ def offsets_of(told: float | str, days: Sequence[int], stream: str) -> list[floa
         stream: for messages.
 
     Raises:
-        DataError: no number, no day after `@`, or a day where no date is known.
+        ConfigError: no number, no day after `@`, or a day where no date is known.
     """
     where = f"--offset {stream}"
     text, at, since = str(told).partition("@")
@@ -60,13 +60,15 @@ def offsets_of(told: float | str, days: Sequence[int], stream: str) -> list[floa
     except ValueError:
         number = float("nan")
     if not math.isfinite(number):
-        raise DataError(f"`{text[:40]}` is not a number", where=where, fix=f"{where}=-1000, or from a day on: {_SINCE}")
+        raise ConfigError(
+            f"`{text[:40]}` is not a number", where=where, fix=f"{where}=-1000, or from a day on: {_SINCE}"
+        )
     if not at:
         return [number] * max(1, len(days))
     if not DATE.fullmatch(since.strip()):
-        raise DataError(f"`{since[:40]}` is not a date", where=where, fix=f"write {_SINCE}")
+        raise ConfigError(f"`{since[:40]}` is not a date", where=where, fix=f"write {_SINCE}")
     if not days:
-        raise DataError("the model reads one image, whose date it does not ask", where=where, fix="leave the day out")
+        raise ConfigError("the model reads one image, whose date it does not ask", where=where, fix="leave the day out")
     first = _day(since.strip(), where)
     return [number if day >= first else 0.0 for day in days]
 

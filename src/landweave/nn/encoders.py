@@ -125,7 +125,7 @@ class StreamEncoder(nn.Module):
             channel. Each is a mean over the seen dates, and 0 at places where there is none.
         """
         B, T = image.dates_seen.shape
-        rows = dates_with_data(image).flatten()
+        rows = image.dates_with_data.flatten()
         x, beyond = self.show(image)
         if self.settings.band_mask:
             x = torch.cat([x, image.seen.flatten(0, 1).to(x)], 1)
@@ -182,12 +182,6 @@ class StreamEncoder(nn.Module):
             B, _, H, W = found[0].shape
             found = [found[0].new_zeros(B, 0, 2 * H, 2 * W), *found]
         return found
-
-
-def dates_with_data(image: Image) -> Bool[Tensor, "B T"]:
-    """Dates at which at least one value of a place is seen."""
-    pixels = image.pixels_seen.flatten(3).any(-1)  # B T (C or 1)
-    return (pixels & image.bands_seen[:, None]).any(-1) & image.dates_seen
 
 
 def lay_on(x: Float[Tensor, "N C H W"], extent: tuple[float, float]) -> Float[Tensor, "N C H2 W2"]:

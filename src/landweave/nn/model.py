@@ -22,7 +22,7 @@ from landweave.errors import ConfigError, ContractError
 from landweave.nn.absent import MeanFeatures
 from landweave.nn.config import Decoder, Early, Encoder, Fusion, Head, Linear, Projection
 from landweave.nn.decoders import MapHead, stages_of
-from landweave.nn.encoders import Form, StreamEncoder, dates_with_data, up
+from landweave.nn.encoders import Form, StreamEncoder, up
 from landweave.nn.fill import Levels
 from landweave.nn.fusion import FuseMaps, stack_sensors
 from landweave.nn.heads import ProjectionHead, answering
@@ -314,7 +314,7 @@ class SceneModel(Model):
     def _fused(self, batch: Batch) -> tuple[Marks, Values, Values, Float[Tensor, "B D2"]]:
         """What is seen, the features, the last maps (if the model gives them), and the fused vector."""
         images = self._images(batch)
-        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
+        seen = {n: images[n].sensor_seen for n in self.encoders}
         found = {n: [f.float() for f in e(images[n])] for n, e in self.by_name.items()}
         features = {n: f[0] for n, f in found.items()}
         return seen, features, {n: f[1] for n, f in found.items() if len(f) > 1}, self.fuse(features, seen)
@@ -397,7 +397,7 @@ class MapModel(Model):
 
     def _fused(self, images: Mapping[str, Image]) -> tuple[Marks, dict[str, list[Tensor]], list[Tensor]]:
         """What is seen, the pyramid of each sensor, and the fused one."""
-        seen = {n: dates_with_data(images[n]).any(1) for n in self.encoders}
+        seen = {n: images[n].sensor_seen for n in self.encoders}
         maps = self._maps(images)
         return seen, maps, self.fuse(maps, seen, reference=finest(images))
 

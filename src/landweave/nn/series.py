@@ -11,7 +11,6 @@ from landweave.contract import StreamContract
 from landweave.errors import ConfigError
 from landweave.nn.absent import at_seen
 from landweave.nn.config import UTAE
-from landweave.nn.encoders import dates_with_data
 from landweave.nn.utae import UTAENet, widths_of
 from landweave.sample import NO_DAY, Image
 from landweave.sensors import sensor
@@ -64,7 +63,7 @@ class SeriesEncoder(nn.Module):
             image: a cube in the sensor's unit.
         """
         with torch.autocast(image.data.device.type, enabled=False):
-            x, seen, days = self.read(image), dates_with_data(image), since_may(image.days)
+            x, seen, days = self.read(image), image.dates_with_data, since_may(image.days)
         if self.settings.padding == "official":
             seen = seen & x.ne(0).flatten(2).any(2)
         there = seen.any(1)

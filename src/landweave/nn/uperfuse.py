@@ -23,7 +23,7 @@ from landweave.nn.absent import MeanFeatures, at_seen, mean_of_seen
 from landweave.nn.circumstances import Told
 from landweave.nn.config import UTAE, Circumstances, Decoder, Early, Encoder, Fusion, Late, Series, Stages
 from landweave.nn.decoders import MapHead, stages_of
-from landweave.nn.encoders import StreamEncoder, dates_with_data, resize, up
+from landweave.nn.encoders import StreamEncoder, resize, up
 from landweave.nn.fill import Levels
 from landweave.nn.model import Marks, Model, Outputs, Part, Targets, Values, any_of, finest
 from landweave.nn.series import SeriesEncoder
@@ -178,7 +178,7 @@ class UPerFuseModel(Model):
         """See `Model.targets`; where no maps are fused, the logits of the first task stand for them."""
         if self.fuse is None:
             logits = self.logits(batch)
-            where = any_of({n: dates_with_data(batch.images[n]).any(1) for n in self.sensors})
+            where = any_of({n: batch.images[n].sensor_seen for n in self.sensors})
             return Targets(Part(logits.mean((2, 3)), where), {}, {"1": Part(logits, where)})
         read = self._read(batch, alone=False)
         fused, where = self._fused(read, batch), any_of(read.seen)
@@ -204,7 +204,7 @@ class UPerFuseModel(Model):
         maps: Maps = {}
         for name, encoder in self.encoders.items():
             maps[name] = encoder(images[name], extent=extent) if name in self.pyramids else encoder(images[name])
-        seen = {n: dates_with_data(images[n]).any(1) for n in maps}
+        seen = {n: images[n].sensor_seen for n in maps}
         logits = {n: self._common(n, maps[n], seen[n]) for n in self.answers} if alone else {}
         return Read(maps, seen, sizes, reference, extent, logits)
 
