@@ -290,6 +290,8 @@ def test_the_command_says_it_in_words_and_in_json(run: Run, clean: NDArray[np.ui
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "B12: dead or constant: 100% of its pixels are 0 reflectance" in done.stdout
-    assert "caution: what is clean was measured on 10 images only" in done.stdout
+    assert "1 is what about one clean image in 11 exceeds" in done.stdout  # of ten, none can promise one in twenty
+    assert "caution: what is clean was measured on 10 images only, too few for one false alarm in 20" in done.stdout
     (told,) = json.loads((tmp_path / "found.json").read_text())
+    assert told["exceeded"] == pytest.approx(1 / 11, abs=1e-4)
     assert (told["verdict"], told["suspects"][0]["what"]) == ("B12", "dead")

@@ -109,7 +109,7 @@ def synth(
 
 
 _RECIPES = {
-    "bigearthnet-v2": "supervised data.task=labels",
+    "bigearthnet-v2": "supervised",
     "eurosat": "supervised",
     "eurosat-rgb": "supervised",
     "flair-hub": "flair/lc-a --scale smoke",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
@@ -258,7 +259,7 @@ class DataConfig(Config):
 
     path: str = Field(description="folder or file of the data")
     streams: tuple[str, ...] = Field((), description="sensors to use, with bands if not all: s2-l2a:B02+B03+B04+B08")
-    task: str = Field("", description="which label to learn; needed only where there are several")
+    task: str = Field("", description="which label to learn; needed only where several fit the method")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training places whose labels are known")
     seed: int = Field(0, description="which nested draw of that share")
     offset: dict[str, float] = Field({}, description="numbers to add to a sensor's raw values: {s2-l2a: -1000}")
@@ -328,18 +329,33 @@ class DataConfig(Config):
             DataError: it does not have the layout of this kind.
         """
 
-    def choose_task(self, dataset: Dataset) -> str:
-        """The one task to learn.
+    def choose_task(
+        self, dataset: Dataset, kinds: Collection[LabelKind] = get_args(LabelKind), otherwise: str = ""
+    ) -> str:
+        """The one task to learn: as set, or `otherwise`, or the only one of the kinds.
+
+        Args:
+            dataset: the opened data.
+            kinds: of label, that can be learned from. Where none is, and there are several tasks, the answer is empty.
+            otherwise: the task that is meant if none is set, where the data have it.
 
         Raises:
-            ConfigError: several tasks and none named, or an unknown one.
+            ConfigError: several such tasks and none named, an unknown one, or none at all.
         """
         names = list(dataset.tasks)
-        if self.task in names:
-            return self.task
-        if not self.task and len(names) == 1:
-            return names[0]
-        what = f"unknown task `{self.task}`{did_you_mean(self.task, names)}" if self.task else "several tasks"
         if not names:
             raise ConfigError("the data have no labels", where=dataset.where)
-        raise ConfigError(f"{what}; there are {listed(names)}", where=dataset.where, fix=f"set data.task={names[0]}")
+        if self.task or otherwise in names:
+            name = self.task or otherwise
+            if name not in names:
+                what = f"unknown task `{name}`{did_you_mean(name, names)}; there are {listed(names)}"
+                meant = (get_close_matches(name, names, 1) or names)[0]
+                raise ConfigError(what, where=dataset.where, fix=f"set data.task={meant}")
+            return name
+        fit = [name for name in names if dataset.tasks[name].kind in kinds] or names
+        if len(fit) == 1:
+            return fit[0]
+        if not kinds:
+            return ""
+        what = f"several tasks; there are {listed(fit)}"
+        raise ConfigError(what, where=dataset.where, fix=f"set data.task={fit[0]}")

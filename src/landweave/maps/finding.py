@@ -54,6 +54,8 @@ class SensorResult:
     distance: float
     by: str
     clean_images: int
+    alarm: float
+    """Share of clean images that may be accused, as the run was asked for."""
     blocks: tuple[int, int]
     block: int
     notes: tuple[str, ...]
@@ -65,6 +67,11 @@ class SensorResult:
         names = ", ".join(s.band for s in self.suspects)
         return ("unlike" + (f", and {names}" if names else "")) if self.unlike else names or "none"
 
+    @property
+    def exceeded(self) -> float:
+        """Share of clean images that score above 1: of n, no limit can promise less than 1 / (n + 1)."""
+        return max(self.alarm, 1 / (self.clean_images + 1))
+
     def lines(self) -> list[str]:
         """For a terminal."""
         h, w = self.blocks
@@ -73,19 +80,20 @@ class SensorResult:
         out = [f"note: {n}" for n in self.notes]
         out.append(
             f"{self.sensor}: {h} x {w} blocks of {self.block} pixels in {self.seconds:.1f} s, each band predicted from "
-            f"the others by {_name(self.by)}; 1 is what about one clean image in twenty exceeds"
+            f"the others by {_name(self.by)}; 1 is what about one clean image in {round(1 / self.exceeded)} exceeds"
         )
         if self.unlike:
             out.append(f"unlike the training scenes: {self.unlike}")
         for s in self.suspects:
             r = rows[s.band]
             share = f"{r['blocks_above_1']} of {r['blocks']} blocks above 1"
-            out.append(f"{s.band}: {s.text} (score {r['score']:.1f}; {share})")
+            out.append(f"{s.band}: {s.text} (score {r['score']:.2f}; {share})")
         if not self.suspects:
             what = "no band is accused" if self.unlike else "none: every band goes with the others"
             out.append(f"{what} (the worst is {worst['band']}, score {worst['score_from_all']:.2f})")
-        if self.clean_images < 20:
-            out.append(f"caution: what is clean was measured on {self.clean_images} images only")
+        if self.exceeded > self.alarm:
+            few = f"caution: what is clean was measured on {self.clean_images} images only"
+            out.append(f"{few}, too few for one false alarm in {round(1 / self.alarm)}: give more validation places")
         out.append(f"wrote {self.path} (scores, a band each) and {self.path.with_suffix('.csv').name}")
         return [*out, *([f"wrote {self.filled} (with the reconstruction where it is faulty)"] if self.filled else [])]
 
@@ -99,6 +107,7 @@ class SensorResult:
             "distance": self.distance,
             "by": self.by,
             "clean images": self.clean_images,
+            "exceeded": round(self.exceeded, 4),
             "block": self.block,
             "bands": self.table,
             "scores": str(self.path),
@@ -251,8 +260,11 @@ def _of_sensor(
     """Judge one sensor and write its files."""
     from landweave.maps.finding_fill import write_filled
     from landweave.maps.finding_words import PLAIN, another_level, row, suspects, unlike
+    from landweave.methods.reconstruct import Reconstruct
     from landweave.metrics.verdict import judge
 
+    method = run.settings.method
+    assert isinstance(method, Reconstruct)
     began, stream = time.monotonic(), wanted.streams[name]
     scene, clean = _opened(run, stream, sources, ask)
     chosen = _spread(scene.windows)
@@ -284,6 +296,7 @@ def _of_sensor(
         distance=round(verdict.distance, 3),
         by=scene.by,
         clean_images=run.config["measured"][name]["images"],
+        alarm=method.alarm,
         blocks=scene.shape,
         block=ask.block,
         notes=(

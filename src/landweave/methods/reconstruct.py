@@ -38,7 +38,7 @@ class Reconstruct(MethodConfig):
     images of their own, sensors are predicted each from its own bands.
     """
 
-    kinds: ClassVar[tuple[LabelKind, ...]] = ("class", "multilabel", "map")
+    kinds: ClassVar[tuple[LabelKind, ...]] = ()
     kind: Literal["reconstruct"] = "reconstruct"
     unlabelled: Literal["rest"] = "rest"
     width: int = Field(64, ge=4, description="channels of the network")

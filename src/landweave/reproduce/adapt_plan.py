@@ -159,7 +159,7 @@ def _look(protocol: Adaptation, wanted: list[Wanted]) -> None:
         if name not in seen:
             seen.add(name)
             opened = teacher.data.open()
-            task = teacher.data.choose_task(opened)
+            task = teacher.data.choose_task(opened, teacher.method.kinds)
             need, kind = protocol.datasets[name].label, opened.tasks[task].kind
             if need and kind != need:
                 raise ConfigError(

@@ -199,7 +199,7 @@ def _look(protocol: Protocol, experiments: Mapping[str, Experiment]) -> None:
     for name, experiment in experiments.items():
         with _named(name):
             opened = experiment.data.open()
-        task = experiment.data.choose_task(opened)
+        task = experiment.data.choose_task(opened, experiment.method.kinds)
         wanted, kind = protocol.datasets[name].label, opened.tasks[task].kind
         if wanted and kind != wanted:
             raise ConfigError(

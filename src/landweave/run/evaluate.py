@@ -68,7 +68,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     settings = parse(Experiment, override(run.experiment, changes), changes=changes)
     if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
         settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
-    dataset, task = open_data(settings)
+    dataset, task = open_data(settings, run.task)
     for name, mine in run.tasks.items():  # a pretraining may have had no labels
         there = dataset.tasks.get(task if name == run.task else name)
         given = there.legend.names if there else ()

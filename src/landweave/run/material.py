@@ -48,10 +48,11 @@ class Material:
         return self.kind.named(self.task)
 
 
-def open_data(experiment: Experiment) -> tuple[Dataset, str]:
+def open_data(experiment: Experiment, task: str = "") -> tuple[Dataset, str]:
     """Open the data of an experiment: the chosen sensors, the labelled fraction, and the task.
 
-    The task is empty where the data have no label and the method needs none.
+    Where the data have several labels and none is named, the task is the given one, that of the run that teaches, or
+    the only one of a kind that the method learns from. It is empty where nothing asks for a label.
 
     Raises:
         LandweaveError: anything wrong with the data or the choice.
@@ -62,9 +63,19 @@ def open_data(experiment: Experiment) -> tuple[Dataset, str]:
     base = data.open()
     if not base.tasks and not experiment.method.learns_labels:
         return Chosen(base, data.choices, coarsen=data.coarsen, enlarge=data.enlarge), ""
-    task = experiment.data.choose_task(base)
-    labelled = labelled_places(base, task, experiment.data.fraction, experiment.data.seed)
+    task = data.choose_task(base, experiment.method.kinds, task or _taught(experiment))
+    if not task:
+        return Chosen(base, data.choices, coarsen=data.coarsen, enlarge=data.enlarge), ""
+    labelled = labelled_places(base, task, data.fraction, data.seed)
     return Chosen(base, data.choices, labelled, data.coarsen, data.enlarge), task
+
+
+def _taught(experiment: Experiment) -> str:
+    """The task of the run that teaches; none without one, or if it has gone."""
+    known = Path(experiment.start) / "config.json"
+    if not (experiment.method.teacher and experiment.start and known.is_file()):
+        return ""
+    return str(checkpoint.read_json(known).get("task", ""))
 
 
 def gather(experiment: Experiment, folder: Path) -> Material:
