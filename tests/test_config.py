@@ -181,3 +181,17 @@ def test_what_is_not_given_keeps_the_default_of_the_field_not_of_the_class() -> 
     assert got.inner == Inner(stem="small", name="b")
     assert got.part == Near(batch_size=7)
     assert parse(Outer, {"part": {"kind": "far"}}).part == Far()
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-01-05", "0755", "1.50", "on", "1_000"])
+def test_what_is_typed_where_text_is_needed_is_that_text(text: str) -> None:
+    """YAML would have 0755 be 493."""
+    changes = ["name=first", "part.kind=near", f"name={text}"]
+    assert parse(Whole, override({}, changes), changes=changes).name == text
+
+
+def test_a_list_is_no_text_however_it_is_typed(tmp_path: Path) -> None:
+    told = refuse(tmp_path, "name: a\npart: {kind: near}\n", "name=[2024]", "rate=fast")
+    assert "`name`: text is needed, and this is `[2024]` (change `name=[2024]`)" in told
+    told = refuse(tmp_path, "name: a\npart: {kind: near}\n", "name=2024", "rate=fast")
+    assert told == "`rate`: a number is needed, and this is `fast` (change `rate=fast`)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -163,9 +164,34 @@ def parse(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
+        typed = _typed(model, raw, error, changes)
+        if typed is not None:
+            return parse(model, typed, where=where, lines=lines, changes=changes)
         faults = [_fault(model, e, where, lines or {}, changes) for e in error.errors()]
         more = [f"... and {len(faults) - 6} more"] if len(faults) > 6 else []
         raise ConfigError("\n".join([*faults[:6], *more])) from None
+
+
+def _typed(
+    model: type[Model], raw: Mapping[str, Any], error: ValidationError, changes: Sequence[str]
+) -> dict[str, Any] | None:
+    """The settings with what was typed where text is needed and YAML read something else: a folder called 2024.
+
+    None if that is no change's fault.
+    """
+    typed = dict(change.partition("=")[::2] for change in changes)  # of one key the last counts
+    faults = [e for e in error.errors() if e["type"] == "string_type" and isinstance(e["input"], int | float | date)]
+    names = [".".join(map(str, _real_path(model, tuple(e["loc"]))[0])) for e in faults]
+    if not any(name in typed for name in names):
+        return None
+    out: dict[str, Any] = _copy(raw)
+    for name in (n for n in names if n in typed):
+        *path, last = name.split(".")
+        at = out
+        for step in path:
+            at = at[step]
+        at[last] = typed[name]
+    return out
 
 
 def fault_at(keys: Sequence[str | int], what: str) -> ValidationError:
