@@ -100,6 +100,7 @@ def test_tables_of_classes_alone_and_of_one_share_are_shown_too(tmp_path: Path) 
     write_json(tmp_path / "mosaic-table-1.json", found)
     read = Reader(page(tmp_path).read_text(encoding="utf-8"))
     assert "Hamming loss by class, 10 % of the labels" in read.text
+    assert "runs 4 4 of 5 4 Urban fabric 0.300" in read.text  # in the order of METHODS
     assert not [i for i in read.images if i["tag"] == "svg"]
 
 

@@ -133,10 +133,14 @@ def _methods(entries: Sequence[Found], columns: Sequence[str]) -> Iterator[dict[
         return
     for fraction, row in dict.fromkeys((e["fraction"], e["row"]) for e in entries):
         cells = [by[fraction, row, c] for c in columns]
-        most = max(cells, key=lambda e: len(e["values"]))  # a row of another task has no value of the first
-        made, planned = len(most["values"]), most["planned"]
-        runs = str(made) if made == planned else f"{made} of {planned}"
-        yield {"row": row, "fraction": fraction, "runs": runs, "cells": cells}
+        yield {"row": row, "fraction": fraction, "runs": _made(cells), "cells": cells}
+
+
+def _made(cells: Sequence[Found]) -> str:
+    """How many runs of a method are made, of how many if not all."""
+    most = max(cells, key=lambda e: len(e["values"]))  # a row of another task has no value of the first
+    made, planned = len(most["values"]), most["planned"]
+    return str(made) if made == planned else f"{made} of {planned}"
 
 
 def _trivials(trivials: Sequence[Found], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -162,7 +166,8 @@ def _classes(entries: Sequence[Found], columns: Sequence[str]) -> list[dict[str,
         at = {c: [mine[c, m] for m in methods] for c in columns}
         rows = [{"name": title(c), "trivial": _floors(cells), "cells": cells} for c, cells in at.items()]
         score = columns[0].partition("[")[0]
-        out.append({"fraction": fraction, "methods": methods, "rows": rows, "score": title(score)})
+        runs = [_made([mine[c, m] for c in columns]) for m in methods]
+        out.append({"fraction": fraction, "methods": methods, "rows": rows, "runs": runs, "score": title(score)})
     return out
 
 
