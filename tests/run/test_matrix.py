@@ -408,7 +408,8 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], tmp_pa
     done = CliRunner().invoke(app, [*words, "--contributions", ",".join(BANDS[:2]), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "missing:B02@0.9" in done.output
-    assert "adapted drop-in" in done.output
+    assert done.output.splitlines()[1].split() == ["teacher", "adapted"]
+    assert done.output.splitlines()[2].split() == ["faults", "drop-in", "probe", "drop-in", "probe"]
     assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".md", ".csv"}
     kept = json.loads(out.read_text())
     assert [c["faults"] for c in kept["cells"]] == [COMPLETE, "missing:B02@0.9"] * 2

@@ -43,6 +43,7 @@ def matrix(
 
     Each as drop-in (its own head) and as probe (a head trained anew on faulty images), on complete images too.
     """
+    from landweave.columns import screen
     from landweave.nn.config import Linear, Mlp
     from landweave.run.matrix import columns
     from landweave.run.matrix import matrix as measure
@@ -63,7 +64,7 @@ def matrix(
             bands=[b for b in contributions.split(",") if b],
             progress=progress,
         )
-    for line in lines(found):
+    for line in lines(found, width=screen()):
         say(line, json_)
     if out is not None:
         say("wrote " + ", ".join(str(p) for p in write(found, out)), json_)

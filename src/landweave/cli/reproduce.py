@@ -39,12 +39,13 @@ def reproduce(
         say("\n".join(line for one in tables for line in one.lines()), json_)
         emit([one.to_json() for one in tables], json_)
     else:
+        from landweave.columns import screen
         from landweave.reproduce import protocol, run_protocol
         from landweave.reproduce.render import lines
 
         chosen, places = protocol(table), pairs(data, "--data")
         made = run_protocol(chosen, places, out, scale=scale, workers=workers, say=lambda t: say(t, json_))
-        say("\n".join(lines(made)), json_)
+        say("\n".join(lines(made, width=screen())), json_)
         from landweave.reports.reproduce import page
 
         say("wrote " + ", ".join(made.files), json_)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from landweave.columns import aligned, piped
 from landweave.errors import listed
 from landweave.files import write_json, write_text
 from landweave.reproduce.paired import Pair
@@ -21,13 +22,17 @@ MANY = 12
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a table of texts, and what is to be said under it. `brief`: it is shown in a terminal too."""
+    """A heading, a table of texts, and what is to be said under it. `brief`: it is shown in a terminal too.
+
+    `keys` is how many of the first columns say what a row is of.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     brief: bool = True
+    keys: int = 1
 
 
 def write(table: Table, folder: Path) -> list[Path]:
@@ -40,14 +45,14 @@ def write(table: Table, folder: Path) -> list[Path]:
     ]
 
 
-def lines(table: Table) -> Iterator[str]:
-    """The table for a terminal."""
+def lines(table: Table, *, width: int = 0) -> Iterator[str]:
+    """The table for a terminal, of `width` characters if given; wider tables go on below themselves."""
     yield _heading(table)
     for section in sections(table):
         if section.brief:
             yield ""
             yield section.title
-            yield from _aligned(section.header, section.rows)
+            yield from aligned(section.header, section.rows, keys=section.keys, width=width)
             yield from (f"  {note}" for note in section.notes)
     yield from _ends(table)
 
@@ -59,7 +64,7 @@ def markdown(table: Table) -> Iterator[str]:
         yield ""
         yield f"## {section.title}"
         yield ""
-        yield from _piped(section.header, section.rows)
+        yield from piped(section.header, section.rows)
         if section.notes:
             yield ""
             yield from (f"- {note}" for note in section.notes)
@@ -125,6 +130,7 @@ def _methods(table: Table, dataset: str, entries: Sequence[Entry]) -> Section:
         header,
         tuple(rows),
         tuple(_doubts(table, entries)),
+        keys=3,
     )
 
 
@@ -153,7 +159,7 @@ def _skills(table: Table, dataset: str, entries: Sequence[Entry]) -> Section:
     best = {table_column: name for table_column, name in ((e.column, e.trivial_name) for e in entries) if name}
     which = ", ".join(f"{c.title}: {best[c.key]}" for c in table.columns if c.key in best)
     note = f"0: no better than the best predictor that looks at no image ({which}); 1: perfect"
-    return Section(f"{dataset}: skill", header, tuple(rows), (note,))
+    return Section(f"{dataset}: skill", header, tuple(rows), (note,), keys=2)
 
 
 # ---- classes as rows
@@ -179,7 +185,7 @@ def _classes(table: Table, dataset: str, fraction: float, entries: Sequence[Entr
         *_doubts(table, entries),
     )
     title = f"{dataset}, {_share(fraction)} of the labels: {Column(score).title} by class"
-    return Section(title, ("class", "trivial", *names), tuple(rows), notes)
+    return Section(title, ("class", "trivial", *names), tuple(rows), notes, keys=2)
 
 
 def _floors(table: Table, entries: Sequence[Entry]) -> str:
@@ -217,6 +223,7 @@ def _paired(table: Table, dataset: str) -> Iterator[Section]:
                 tuple(_pair(table, p) for p in pairs),
                 ("Student's t on the differences by run; Holm: corrected for the pairs of one score", *_flat(pairs)),
                 brief=shown,
+                keys=3,
             )
 
 
@@ -244,7 +251,7 @@ def _by_pair(table: Table, dataset: str, pairs: Sequence[Pair]) -> Section:
         counts = [str(mine.count(v)) for v in ("lower", "higher", "not distinguishable", "too few runs")]
         rows.append((_share(key[0]), f"{key[1]} - {key[2]}", *counts))
     header = ("labels", "pair", "lower", "higher", "not distinguishable", "too few runs")
-    return Section(f"{dataset}: classes by paired difference", header, tuple(rows), tuple(_flat(pairs)))
+    return Section(f"{dataset}: classes by paired difference", header, tuple(rows), tuple(_flat(pairs)), keys=2)
 
 
 def _flat(pairs: Sequence[Pair]) -> Iterator[str]:
@@ -307,17 +314,3 @@ def _with_spread(table: Table, mean: float | None, std: float | None) -> str:
 
 def _signed(table: Table, value: float | None) -> str:
     return NOTHING if value is None else f"{value * table.factor:+.{_decimals(table)}f}"
-
-
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    wide = [max(len(r[i]) for r in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        first, *others = (c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, wide, strict=True)))
-        yield "  ".join([first, *others]).rstrip()
-
-
-def _piped(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(header) + " |"
-    yield "|" + "|".join("---" for _ in header) + "|"
-    for row in rows:
-        yield "| " + " | ".join(c.replace("|", "\\|") for c in row) + " |"

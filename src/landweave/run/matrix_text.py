@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from landweave.columns import aligned, piped
 from landweave.files import write_json, write_text
 from landweave.run.matrix import SHOWN, Cell, Matrix
 
@@ -28,16 +29,12 @@ def write(found: Matrix, out: Path) -> list[Path]:
     ]
 
 
-def lines(found: Matrix) -> Iterator[str]:
-    """For a terminal."""
+def lines(found: Matrix, *, width: int = 0) -> Iterator[str]:
+    """For a terminal, of `width` characters if given; wider tables go on below themselves."""
     for title, header, rows in _tables(found):
         yield title
-        wide = [max(len(r[i]) for r in (header, *rows)) for i in range(len(header))]
-        for row in (header, *rows):
-            first, *rest = (
-                t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(row, wide, strict=True))
-            )
-            yield "  ".join([first, *rest]).rstrip()
+        keys = 2 if header[:2] == ("encoder", "faults") else 1
+        yield from aligned(header, rows, keys=keys, width=width)
         yield ""
     yield from _notes(found)
 
@@ -47,9 +44,7 @@ def markdown(found: Matrix) -> Iterator[str]:
     yield f"# Faults: {', '.join(found.encoders)}"
     for title, header, rows in _tables(found):
         yield from ("", f"## {title}", "")
-        yield "| " + " | ".join(header) + " |"
-        yield "|" + "|".join("---" for _ in header) + "|"
-        yield from ("| " + " | ".join(row) + " |" for row in rows)
+        yield from piped(header, rows)
     yield ""
     yield from (f"- {note}" for note in _notes(found))
 
