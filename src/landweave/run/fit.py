@@ -232,7 +232,7 @@ def rate(optim: Optim, total: int, step: int) -> float:
         return _between(1.0, 1 / optim.div / FINAL, min(1.0, (step - peak) / (last - peak)) if last > peak else 1.0)
     done = min(1.0, step / total)
     if done < optim.warmup:
-        return (step + 1) / max(1.0, optim.warmup * total)
+        return min(1.0, (step + 1) / max(1.0, optim.warmup * total))  # a warm-up need not be whole steps
     if optim.schedule == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
