@@ -22,7 +22,8 @@ from landweave.nn.config import (
     UPerNet,
 )
 from landweave.nn.model import MapModel, Model, SceneModel
-from landweave.sample import Batch
+from landweave.sample import Batch, Image
+from landweave.transforms import cubes
 from tests.nn.tiny_models import TWO, batch_of, contract_of, with_image
 
 MAP_FUSIONS: tuple[Fusion, ...] = (Concat(), Concat(flags=True), Mean(), Early())
@@ -30,6 +31,7 @@ FUSIONS: tuple[Fusion, ...] = (*MAP_FUSIONS, Attention(width=16), Bilinear(rank=
 DECODERS: tuple[Decoder, ...] = (UNet(channels=(32, 24, 16, 16, 8)), UPerNet(channels=16))
 SMALL = Encoder(name="test_resnet")  # timm's own model for tests: five stages, 0.4 M weights
 WIDTH = 96
+TENSORS = ("data", "scale", "offset", "days", "dates_seen", "bands_seen", "pixels_seen")
 MIXED = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (30, 30), "dem": (7, 7)}
 
 
@@ -237,7 +239,7 @@ def test_map_moves_with_the_image() -> None:
     assert near < 0.5 * shifted
 
 
-def test_map_is_on_the_grid_of_the_finest_sensor_that_is_there() -> None:
+def test_a_map_is_on_the_grid_of_the_finest_sensor_that_was_learned_from_there_or_not() -> None:
     sizes = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (32, 32)}
     model = mapper(s2_l2a=(64, 64), s1_rtc_gamma0=(32, 32)).eval()
     batch = batch_of(sizes)
@@ -246,8 +248,29 @@ def test_map_is_on_the_grid_of_the_finest_sensor_that_is_there() -> None:
     absent = with_image(absent, "s2-l2a", batch.images["s2-l2a"].unseen())
     with torch.no_grad():
         assert model.logits(batch).shape[-2:] == (64, 64)
-        assert model.logits(absent).shape[-2:] == (96, 80)
-        assert model.logits(with_image(batch, "s2-l2a", batch.images["s2-l2a"].unseen())).shape[-2:] == (32, 32)
+        assert model.logits(cubes(absent, contract_of(sizes))).shape[-2:] == (192, 160)
+        assert model.logits(with_image(batch, "s2-l2a", batch.images["s2-l2a"].unseen())).shape[-2:] == (64, 64)
+
+
+@pytest.mark.parametrize("fusion", MAP_FUSIONS, ids=lambda f: f.kind)
+def test_without_its_finest_sensor_a_place_has_the_same_map_alone_as_beside_others(fusion: Fusion) -> None:
+    sizes = {"s2-l2a": (64, 64), "s1-rtc-gamma0": (32, 32)}
+    model = mapper(fusion, s2_l2a=(64, 64), s1_rtc_gamma0=(32, 32)).eval()
+    batch = batch_of(sizes, B=2)
+    fine = batch.images["s2-l2a"]
+    seen = fine.dates_seen.clone()
+    seen[1] = False
+    batch = cubes(with_image(batch, "s2-l2a", replace(fine, dates_seen=seen)), contract_of(sizes))
+    second = {n: split(im, 1) for n, im in batch.images.items()}
+    second["s2-l2a"] = split(batch_of({"s2-l2a": (8, 8)}).images["s2-l2a"].unseen(), 0)  # a stand-in of any size
+    alone = cubes(Batch(second, {}, batch.names[1:], batch.groups[1:]), contract_of(sizes))
+    with torch.no_grad():
+        torch.testing.assert_close(model.logits(alone)[0], model.logits(batch)[1], rtol=1e-4, atol=1e-5)
+
+
+def split(image: Image, place: int) -> Image:
+    """One place of a batch."""
+    return replace(image, **{f: getattr(image, f)[place : place + 1] for f in TENSORS})
 
 
 def test_sensors_of_unequal_size_lie_on_the_same_ground() -> None:

@@ -246,15 +246,12 @@ class Model(nn.Module, abc.ABC):
 
 
 def finest(images: Mapping[str, Image]) -> str:
-    """The sensor with the most pixels among those that are seen at all, the first of them by name.
+    """The sensor with the most pixels, seen or not (`cubes` sizes what is not), the first of them by name.
 
-    An absent sensor stands in a batch in the size of the training places, which says nothing about these ones.
+    Were it the finest of those seen in a batch, the answer at a place would depend on its neighbours.
     """
     sizes = {n: images[n].data.shape[-2] * images[n].data.shape[-1] for n in sorted(images)}
-    names = list(sizes)
-    if len(set(sizes.values())) > 1:
-        names = [n for n in names if bool(images[n].sensor_seen.any())] or names
-    return max(names, key=lambda n: sizes[n])
+    return max(sizes, key=lambda n: sizes[n])
 
 
 def any_of(seen: Marks) -> Bool[Tensor, " B"]:

@@ -21,7 +21,8 @@ def cubes(batch: Batch, contract: Contract, *, method: Method = "bilinear") -> B
     Bands are found by name among the streams of the sensor (`s2-l2a@10`, `@20`, `@60`), and brought to the raster of
     the finest of them with `resample`. dB and linear power are converted where only the unit differs. A band that no
     stream has is there, unseen; so is a sensor that the batch does not have. Sensors keep rasters of their own
-    (`to_common` brings them to one). Unseen values are 0. Labels, names and groups stay.
+    (`to_common` brings them to one); one that is seen nowhere in the batch has that which it would have beside those
+    that are, so that no place depends on its neighbours. Unseen values are 0. Labels, names and groups stay.
 
     Args:
         batch: as `collate` gives it, or cubes already (which come out equal).
@@ -40,7 +41,35 @@ def cubes(batch: Batch, contract: Contract, *, method: Method = "bilinear") -> B
         name: _cube(batch, {s: batch.images[s] for s in _one_unit(streams)}, contract.streams[name], method)
         for name, streams in mine.items()
     }
-    return replace(batch, images=images)
+    return replace(batch, images=_beside_the_seen(images, contract))
+
+
+def _beside_the_seen(images: dict[str, Image], contract: Contract) -> dict[str, Image]:
+    """The images, those of which nothing is seen in a size that goes with the others, as in the contract."""
+    if len({im.data.shape[-2:] for im in images.values()} | {row.size for row in contract.streams.values()}) == 1:
+        return images  # without a look at the pixels
+    seen = [name for name, im in images.items() if bool(im.sensor_seen.any())]
+    if not seen:
+        return images
+    like = max(seen, key=lambda name: images[name].data.shape[-2:].numel())  # the least is lost by rounding
+    return {
+        n: im if n in seen else _resized(im, _size_beside(images[like], like, n, contract)) for n, im in images.items()
+    }
+
+
+def _size_beside(image: Image, like: str, name: str, contract: Contract) -> tuple[int, int]:
+    """Height and width of a sensor on the ground of another's image."""
+    mine, theirs = contract.streams[name].size, contract.streams[like].size
+    h, w = (max(1, round(n * a / b)) for n, a, b in zip(image.data.shape[-2:], mine, theirs, strict=True))
+    return h, w
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    """An image of which nothing is seen, in another size."""
+    if tuple(image.data.shape[-2:]) == size:
+        return image
+    data = image.data.new_zeros(*image.data.shape[:-2], *size)
+    return replace(image, data=data, pixels_seen=image.pixels_seen.new_zeros(*image.pixels_seen.shape[:-2], *size))
 
 
 def _owner(stream: str, contract: Contract) -> str:
