@@ -157,6 +157,8 @@ def cautions(evaluation: Mapping[str, Any]) -> list[str]:
         )
     if changes := evaluation.get("changes"):
         out.append(f"The scores are of data that were named anew for them: {', '.join(changes)}.")
+    if learned := evaluation.get("learned_from"):
+        out.append(f"The run learned from {learned} of these places: the data were split anew since it was trained.")
     n = evaluation["n_places"]
     groups = len({p.get("group") for p in evaluation.get("places", []) if p.get("group")})
     if n < FEW_PLACES or 0 < groups < FEW_GROUPS:

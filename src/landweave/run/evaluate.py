@@ -17,6 +17,7 @@ from landweave.data.order import evenly
 from landweave.errors import ConfigError, DataError, did_you_mean, listed
 from landweave.files import write_json
 from landweave.metrics.boundary import Tolerance
+from landweave.run.learned import learned_among
 from landweave.run.predict import Run, fastest, open_run
 from landweave.run.tally import Tally
 from landweave.run.tally import clean as clean
@@ -43,6 +44,10 @@ class Scene:
     dataset: Dataset
     train: list[int]
     scored: list[int]
+
+    def learned_from(self, run: Run) -> int:
+        """How many of the scored places a run learned from: of data that were split anew since, some."""
+        return learned_among(run.folder, [self.dataset.places[i] for i in self.scored])
 
     def batches(self, indices: Sequence[int], *, batch_size: int) -> Iterator[Batch]:
         """Places in order, each once."""
@@ -185,9 +190,7 @@ def evaluate_tasks(
     if tolerance is not None and not any(t.kind == "map" for t in tasks.values()):
         raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
     scene = reopen(run, split, changes)
-    tallies = {
-        n: Tally(n, t, run.trained_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)
-    }
+    tallies = {n: Tally(n, t, run.met_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)}
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
     places = _count(run, scene, tallies, progress, seen=kept, faults=faults)
@@ -198,6 +201,7 @@ def evaluate_tasks(
         "faults": None if faults is None else faults.model_dump(mode="json"),
         "fault_name": fault_name,
         "changes": list(changes),
+        "learned_from": scene.learned_from(run) if split != "train" else 0,
     }
     results = {}
     for name, tally in tallies.items():
@@ -207,6 +211,7 @@ def evaluate_tasks(
             "kind": tally.task.kind,
             "product": product,
             "n_places": len(places[name]),
+            "unlearned": [tally.task.legend.names[k] for k in tally.trained if k not in run.trained_of(name)],
         }
         results[name] = {**head, **tally.result(), "places": places[name], **about}
         beside = name if name != run.task else ""

@@ -31,6 +31,9 @@ def table(result: Result) -> Iterator[str]:
     unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
     if unknown:
         yield f"not scored, because no training label had them: {', '.join(unknown)}"
+    there = {c["name"] for c in result["classes"] if c["support"]}
+    if lacking := [name for name in result.get("unlearned", ()) if name in there]:
+        yield f"never answered, because no label in use had them, and counted as wrong: {', '.join(lacking)}"
     if result.get("without"):
         yield f"not scored by choice: {', '.join(result['without'])}"
     yield ""
@@ -47,6 +50,8 @@ def _head(result: Result) -> Iterator[str]:
         yield f"only {', '.join(result['only'])} seen; the others stand as {_STANDS[result['absent']]}"
     if result["fault_name"]:
         yield f"with faults: {result['fault_name']}"
+    if learned := result.get("learned_from"):
+        yield f"caution: the run learned from {learned} of these places: the data were split anew since it was trained"
 
 
 def _classes(per_class: Sequence[Result]) -> Iterator[str]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from landweave.data.dataset import Chosen
 from landweave.data.order import evenly, shuffled
 from landweave.files import write_json
 from landweave.run import checkpoint
 from landweave.run.experiment import Experiment
+from landweave.run.learned import write_learned
 from landweave.run.score import Scorer
 from landweave.sample import Batch, Label
 from landweave.transforms import cubes
@@ -57,6 +59,20 @@ def _counted(material: Material) -> dict[str, list[int]]:
                 for c in dataset.classes(i, name) or ():
                     count[c] += 1
     return {name: [int(n) for n in count] for name, count in counts.items()}
+
+
+def _met(experiment: Experiment, material: Material, trained: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """By task the classes of the training split, those among the labels that a share of them leaves out too.
+
+    A score over the classes of one label in a hundred would be no score of the others, and not below that of all.
+    """
+    dataset = material.dataset
+    if experiment.data.fraction == 1 or not isinstance(dataset, Chosen):
+        return {n: list(classes) for n, classes in trained.items()}
+    return {
+        n: sorted({*classes, *(c for i in dataset.of_split("train") for c in (n and dataset.base.classes(i, n)) or ())})
+        for n, classes in trained.items()
+    }
 
 
 def known_places(material: Material, task: str) -> int | None:
@@ -107,7 +123,9 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
         measured = experiment.method.measure(model, *passes)
     checkpoint.write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "versions.json", versions())
+    write_learned(folder, [material.dataset.places[i] for i in material.train])
     counts, scorer = class_counts(material), scorers.get(material.task)
+    trained = {n: [i for i, k in enumerate(row) if k] for n, row in counts.items()}
     write_json(
         folder / "config.json",
         {
@@ -122,7 +140,8 @@ def finish(experiment: Experiment, material: Material, model: Model, folder: Pat
             "classifier": experiment.classifier,
             "validation_confusion": scorer.confusion() if scorer else None,
             "validation_scores": validation_scores(scorers),
-            "trained": material.trained or {n: [i for i, k in enumerate(row) if k] for n, row in counts.items()},
+            "trained": material.trained or trained,
+            "met": material.met or _met(experiment, material, trained),
             "tasks": {
                 n: {**_of_task(task, counts[n], scorers.get(n)), "known_places": known_places(material, n)}
                 for n, task in material.tasks.items()

@@ -37,6 +37,8 @@ class Material:
     """Of label sets, how many places `counts` are of."""
     trained: dict[str, tuple[int, ...]] | None = None
     """By task, the classes that the answers may be, where they were learned elsewhere; else those that occur."""
+    met: dict[str, tuple[int, ...]] | None = None
+    """The same for the classes that scores count."""
     scored: bool = True
     """Whether the data have the label that the classifier answers."""
     counted: dict[str, list[int]] = field(default_factory=dict, init=False)

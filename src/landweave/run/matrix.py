@@ -11,16 +11,16 @@ what Petcu 2024 (table 4.3) measures. The first run is the teacher, unless anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from landweave.data.dataset import Task
-from landweave.errors import ConfigError, did_you_mean
+from landweave.errors import ConfigError, RunError, did_you_mean
 from landweave.metrics.align import Alignment, alignment, area, unchanged
 from landweave.metrics.contribution import Contribution, contributions
-from landweave.run.evaluate import reopen
+from landweave.run.evaluate import Scene, reopen
 from landweave.run.matrix_look import Places, Seen, look, require_alike
 from landweave.run.predict import Run, fastest, open_run
 from landweave.run.probe import Known, Probe, classes_of, decoders, score, spread_of, train_head
@@ -201,6 +201,7 @@ def matrix(
     require_alike(list(runs.values()))
     first = next(iter(runs))
     scene = reopen(runs[first], split, changes)
+    _require_unseen(runs.values(), scene, split)
     given = (Column(COMPLETE, Faults()), *(c for c in sets if c.name != COMPLETE))
     job = _Job(runs, Places(scene, scene.scored, runs[first]), Places(scene, scene.train, runs[first]), given, split)
     for column in given:
@@ -242,6 +243,17 @@ def _opened(folders: Sequence[str | Path], teacher: str | Path | None) -> dict[s
         (name if names.count(name) == 1 else str(path)): open_run(path, device=device)
         for name, path in zip(names, wanted, strict=True)
     }
+
+
+def _require_unseen(runs: Iterable[Run], scene: Scene, split: str) -> None:
+    """Refuse runs that learned from places they would be scored on."""
+    for run in runs:
+        if split != "train" and (learned := scene.learned_from(run)):
+            raise RunError(
+                f"the run learned from {learned} of the {len(scene.scored)} places of the split {split}",
+                where=run.folder,
+                fix="give runs that were trained on one split of the data, or train it again on this one",
+            )
 
 
 def _players(run: Run, bands: Sequence[str]) -> tuple[str, ...]:

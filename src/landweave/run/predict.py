@@ -103,6 +103,11 @@ class Run:
         told = self.config.get("trained", {}).get(task)  # none in runs from before 0.4
         return [i for i, n in enumerate(self.counts_of(task)) if n > 0] if told is None else list(told)
 
+    def met_of(self, task: str) -> list[int]:
+        """Indices of the classes of the whole training split, which scores count, whatever share of it had labels."""
+        told = self.config.get("met", {}).get(task)  # none in runs from before 0.4
+        return self.trained_of(task) if told is None else list(told)
+
     def counts_of(self, task: str) -> list[int]:
         """How often each class of a task occurred among the training labels."""
         of_task: dict[str, Any] = self.config if task == self.task else self.config["tasks"][task]

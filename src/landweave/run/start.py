@@ -182,6 +182,7 @@ def adopted(material: Material, start: Start) -> Material:
         counts=tuple(start.config["class_counts"]),
         known_places=start.known_places_of(start.task),
         trained={material.task if same else start.task: tuple(start.trained_classes)},
+        met={material.task if same else start.task: tuple(start.met_of(start.task))},
         scored=bool(same),
     )
 
@@ -197,7 +198,8 @@ def read_alike(material: Material, start: Start, given: Statistics) -> Material:
         given: `data.statistics`; what they tell of a sensor stays.
     """
     if isinstance(start, Released) and start.untrained:
-        material = replace(material, trained={n: tuple(range(len(t.legend))) for n, t in material.tasks.items()})
+        every = {n: tuple(range(len(t.legend))) for n, t in material.tasks.items()}
+        material = replace(material, trained=every, met=every)
     streams = dict(material.contract.streams)
     for name, row in streams.items():
         other = start.contract.streams.get(name)

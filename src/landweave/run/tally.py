@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Tally:
     """Counts of one task over the places of a split.
 
-    `trained` are the indices of the classes that were learned: no other is scored. `without` are indices of
+    `trained` are the indices of the classes that the training split has: no other is scored. `without` are indices of
     classes that no score counts. `tolerance` asks for a reading without the pixels near boundaries, of label maps.
     """
 

@@ -15,6 +15,7 @@ from landweave.data.stats import implausible
 from landweave.errors import LandweaveError, RunError, listed
 from landweave.files import write_json
 from landweave.run.experiment import Experiment, recipe, save
+from landweave.run.learned import FILE as LEARNED
 from landweave.run.material import Material, gather
 from landweave.run.start import adopted, inherited, open_start, read_alike, weights_mark
 
@@ -24,6 +25,7 @@ START = "start.json"
 """Which weights a run began with."""
 WRITTEN = (
     *("experiment.yaml", "contract.json", START, "config.json", "versions.json", "metrics.jsonl", "model.safetensors"),
+    LEARNED,
     *(PRETRAIN, "state", "logs", "probes", "figures", "leak.json", "maps.json", "report.html", "error.txt"),
     *("evaluation-*.json", ".*.part", ".*.old"),
 )
