@@ -60,6 +60,8 @@ class Image:
     """One stream of one sensor at one pixel size, over one place (or, with a leading B, over the places of a batch).
 
     `data` holds the file's own numbers in the file's own dtype; `data * scale + offset` is in the sensor's unit.
+    `moved_from` is the grid of an image whose pixels an augmentation has moved: no pixel lies where it says, but the
+    place as a whole still does.
     """
 
     bands: tuple[str, ...]
@@ -71,6 +73,7 @@ class Image:
     bands_seen: Bool[Tensor, "*B C"]
     pixels_seen: Bool[Tensor, "*B T C|1 H W"]
     grid: Grids = None
+    moved_from: Grids = None
 
     def __post_init__(self) -> None:
         *lead, T, C, H, W = self.data.shape
@@ -227,6 +230,7 @@ class Image:
             bands_seen=torch.zeros_like(self.bands_seen),
             pixels_seen=torch.zeros_like(self.pixels_seen),
             grid=None,
+            moved_from=None,
         )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from landweave.data.dataset import Task
 from landweave.errors import ConfigError
+from landweave.grid import Grid
 from landweave.legends import LEGENDS, PARENTS
 from landweave.losses import cross_entropy, hierarchical_cross_entropy
 from landweave.methods import UPerFuse
@@ -260,3 +261,24 @@ def test_what_the_labels_cannot_give_is_refused() -> None:
         tiny("lpis-i", "method.branches=[spott]").method.require(["spot", "s2-l2a"])
     with pytest.raises(ConfigError, match=r"sensor_dropout: no sensor `s2-l1c`"):
         tiny("lpis-i", "method.sensor_dropout={s2-l1c: 0.1}").method.require(["spot", "s2-l2a"])
+
+
+@pytest.mark.parametrize("augment", [(), ("method.augment.crop=[0.5,1]",), STILL], ids=["turned", "cut", "still"])
+def test_a_place_is_told_in_training_as_it_is_in_prediction(augment: tuple[str, ...]) -> None:
+    experiment = tiny("lc-a", "method.circumstances.place=true", *augment)
+    method, model = build(experiment)
+    assert model.told is not None
+    torch.nn.init.normal_(model.told.last.weight)
+    told: list[torch.Tensor] = []
+    model.told.net.register_forward_pre_hook(lambda _, given: told.append(given[0].detach()))
+    grids = tuple(Grid("EPSG:2154", (0.2, 0, 7e5 + 9e4 * b, 0, -0.2, 6.6e6), (32, 32)) for b in range(3))
+    batch = batch_of(experiment)
+    batch = replace(batch, images={n: replace(im, grid=grids) for n, im in batch.images.items()})
+    method.loss(model.train(), batch, "cosia", key=KEY)["loss"].backward()
+    gradient = model.told.net[0].weight.grad
+    assert gradient is not None
+    assert bool(gradient.any(0).all()), "a number of the place is not learned"
+    method.predict(model.eval(), batch, "map")
+    trained, predicted = told
+    assert bool(predicted[:, -1].all())
+    assert torch.equal(trained, predicted)

@@ -78,6 +78,9 @@ def test_flips_and_turns_are_exact_copies_and_one_geometry_for_all() -> None:
         found.append(kinds[0][0])
     assert set(found) == set(range(8))  # every element of the square's symmetry is drawn
     assert view.images["s2-l2a"].grid == (None,) * 26
+    assert view.images["s2-l2a"].moved_from == (GRID,) * 26
+    again = augment(view, Augment(crop=(0.5, 1.0)), (0, 2)).images["s2-l2a"]
+    assert (again.grid, again.moved_from) == ((None,) * 26, (GRID,) * 26)
     assert view.labels["map"].grid == (None,) * 26
     assert torch.equal(view.images["s2-l2a"].days, batch.images["s2-l2a"].days)
 

@@ -252,7 +252,9 @@ def _of_rows(batch: Batch, rows: Bool[Tensor, " B"]) -> Batch:
     at = rows.nonzero().flatten()
     kept = at.tolist()
     less = batch.map(lambda t: t[at])
-    images = {k: replace(v, grid=_pick(v.grid, kept)) for k, v in less.images.items()}
+    images = {
+        k: replace(v, grid=_pick(v.grid, kept), moved_from=_pick(v.moved_from, kept)) for k, v in less.images.items()
+    }
     labels = {k: replace(v, grid=_pick(v.grid, kept)) for k, v in less.labels.items()}
     return replace(
         less,

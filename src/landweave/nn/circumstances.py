@@ -67,13 +67,16 @@ def season(image: Image) -> tuple[Float[Tensor, " B"], Bool[Tensor, " B"]]:
 
 
 def position(images: Mapping[str, Image]) -> tuple[Float[Tensor, "B P"], Bool[Tensor, " B"]]:
-    """Sines and cosines of longitude and latitude at several frequencies, a flag beside them, and the flag again."""
+    """Sines and cosines of longitude and latitude at several frequencies, a flag beside them, and the flag again.
+
+    Of a place that was flipped, turned or cut they are what they were before.
+    """
     from landweave.data.raster import lonlat
 
     first = next(iter(images.values()))
     rows = []
     for b in range(len(first.data)):
-        grids = (im.grid[b] for im in images.values() if isinstance(im.grid, tuple))
+        grids = (g[b] for im in images.values() for g in (im.grid, im.moved_from) if isinstance(g, tuple))
         rows.append(next((at for g in grids if g is not None and (at := lonlat(g)) is not None), None))
     device = first.dates_seen.device
     known = torch.tensor([at is not None for at in rows], device=device)

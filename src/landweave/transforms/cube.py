@@ -185,13 +185,14 @@ def _join(parts: list[Image], row: StreamContract, B: int) -> Image:
         dates_seen=dates.any(0),
         bands_seen=cat([p.bands_seen for p in parts], 1),
         pixels_seen=cat(pixels, 2),
-        grid=_grid(parts, (H, W)),
+        grid=_grid([p.grid for p in parts], (H, W)),
+        moved_from=_grid([p.moved_from for p in parts], (H, W)),
     )
 
 
-def _grid(parts: list[Image], size: tuple[int, int]) -> Grids:
+def _grid(grids: list[Grids], size: tuple[int, int]) -> Grids:
     """Of each place the first grid that is known (a stream that a place lacks has none)."""
-    rows = [p.grid for p in parts if isinstance(p.grid, tuple)]
+    rows = [g for g in grids if isinstance(g, tuple)]
     if not rows:
         return None
     return scaled(tuple(next((g for g in place if g), None) for place in zip(*rows, strict=True)), size)

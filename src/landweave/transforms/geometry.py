@@ -106,7 +106,16 @@ def _moved_label(label: Label, draws: Draws, cut: bool) -> Label:
 def _copied(image: Image, draws: Draws) -> Image:
     image = physical(image)
     pixels = _turn(image.pixels_seen, draws)
-    return replace(image, data=_turn(image.data, draws), pixels_seen=pixels, grid=(None,) * len(draws))
+    return _ungridded(replace(image, data=_turn(image.data, draws), pixels_seen=pixels))
+
+
+def _ungridded(image: Image) -> Image:
+    """Without a grid, which its pixels no longer have, but with the memory of it."""
+    if not isinstance(image.grid, tuple):
+        return image
+    before = image.moved_from if isinstance(image.moved_from, tuple) else (None,) * len(image.grid)
+    known = tuple(new or old for new, old in zip(image.grid, before, strict=True))
+    return replace(image, grid=(None,) * len(image.grid), moved_from=known)
 
 
 def _turn(values: Tensor, draws: Draws) -> Tensor:
@@ -138,7 +147,7 @@ def _cut_image(stream: str, image: Image, draws: Draws, reach: float) -> Image:
         inside = _sample(seen.reshape(B, -1, H, W).float(), theta, "nearest").reshape(seen.shape) > 0.5
         data = _mean_of_seen(values, seen, theta)
     data = decibel(data) if decibels else data
-    there = replace(image, data=data, pixels_seen=inside, grid=(None,) * B)
+    there = _ungridded(replace(image, data=data, pixels_seen=inside))
     return replace(there, data=blanked(there, data))
 
 
