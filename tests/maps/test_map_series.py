@@ -18,14 +18,14 @@ from landweave.data.store import pack
 from landweave.errors import ConfigError, ContractError, DataError, GridError, MissingDataError
 from landweave.grid import Grid
 from landweave.maps.dates import day_in_name, days_of, means, offsets_of
-from landweave.maps.engine import map_scene
+from landweave.maps.engine import _reads_days, map_scene
 from landweave.maps.sources import open_sources
 from landweave.maps.strips import lay_out
 from landweave.run.evaluate import reopen
 from landweave.run.experiment import recipe
 from landweave.run.finish import finish
 from landweave.run.material import gather
-from landweave.run.predict import Run, open_run
+from landweave.run.predict import OneTask, Run, open_run
 from landweave.sample import Image, day_of
 from tests.data.flair_layout import Layout, days, values
 
@@ -82,7 +82,7 @@ def test_an_offset_counts_for_all_dates_or_from_a_day_on() -> None:
         ("nan", TOLD, "`nan` is not a number"),
         ("-1000@spring", TOLD, "`spring` is not a date"),
         ("-1000@2021-02-30", TOLD, "no day 2021-02-30"),
-        ("-1000@2021-05-03", [], "one image, whose date"),
+        ("-1000@2021-05-03", [], "one image, whose date is not known"),
     ],
 )
 def test_what_is_no_offset_is_said(told: str, of: list[int], said: str) -> None:
@@ -415,3 +415,46 @@ def test_heights_are_made_of_surface_and_terrain(archive: Layout, tmp_path: Path
     raster.write(heights, both.data[:1] - both.data[1:], both.grid)
     with pytest.raises(ContractError, match=r"no band DSM of dsm-dtm; there are HEIGHT"):
         map_scene(run, images | {"dsm-dtm": heights}, tmp_path / "no.tif", bands={"dsm-dtm": "HEIGHT"})
+
+
+def test_a_run_that_reads_days_is_told_that_of_a_single_image(archive: Layout, tmp_path: Path) -> None:
+    run = made_run(archive, tmp_path / "run", "method.circumstances.dates=true", "data.average=monthly")
+    told: list[torch.Tensor] = []
+    run.model.told.net.register_forward_pre_hook(lambda _, given: told.append(given[0]))
+    images = {s: mosaic(archive, p, tmp_path) for s, p in PARTS.items()}
+    dates = {s: ",".join(days(p, "2020")) for s, p in PARTS.items() if s != "aerial"}
+    for own in ({}, {"aerial": "2020-08-15"}):
+        found = map_scene(run, images, tmp_path / "map.tif", dates=dates | own, overlap=0, overwrite=True)
+        (note,) = [n for n in found.notes if n.startswith("aerial: ") and "date" in n]
+        assert note == "aerial: one date, 2020-08-15" if own else "names tell no date" in note, note
+    before, after = told[0], told[-1]
+    assert not before.any()
+    assert before.shape == after.shape
+    angle = torch.tensor(2 * np.pi * (day_of("2020-08-15") - day_of("2020-05-15")) / 365.25)
+    torch.testing.assert_close(after[0], torch.stack([angle.sin(), angle.cos(), torch.tensor(1.0)]))
+    assert (after == after[0]).all()
+    assert _reads_days(OneTask(run, run.task))
+
+
+def test_names_tell_the_day_of_a_single_image_and_a_word_goes_before_them(tmp_path: Path) -> None:
+    field = {"B04": field_of(8, 8), "B08": field_of(8, 8)}
+    for name in ("S2_20210503_created_20210504.tif", "2021-06-12/T31_20210613_B04.tif", "2021-06-12/T31_B08.tif"):
+        own = {b: v for b, v in field.items() if "_B0" not in name or b in name}
+        write(tmp_path / name, own, grid(8, 8))
+
+    def day(image: str, told: str = "") -> tuple[tuple[int, ...], str]:
+        dates = {"s2-l2a": told} if told else {}
+        given = {"s2-l2a": str(tmp_path / image)}
+        found = open_sources(contract(), given, bands={}, offset={}, dates=dates, dated=True)
+        (note,) = found.notes
+        return found.sources[0].days, note
+
+    assert day("2021-06-12") == ((day_of("2021-06-12"),), "s2-l2a: one date, 2021-06-12")
+    two = "S2_20210503_created_20210504.tif"
+    assert day(two) == (
+        (),
+        "s2-l2a: names tell 2021-05-03, 2021-05-04, so the model does not learn its day (--dates s2-l2a=2021-05-03)",
+    )
+    assert day(two, "2021-05-04")[0] == (day_of("2021-05-04"),)
+    with pytest.raises(ConfigError, match="2 dates, and the model reads one image of s2-l2a"):
+        day(two, "2021-05-03,2021-05-04")

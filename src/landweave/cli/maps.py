@@ -29,7 +29,8 @@ def map_(
         Pairs,
         typer.Option(
             metavar="SENSOR=DATES",
-            help="Dates of a series where file names do not tell them: s2-l2a=2021-05-03,2021-06-12 or a text file.",
+            help="Dates of a series where file names do not tell them: s2-l2a=2021-05-03,2021-06-12 or a text file. "
+            "Also the day of a single image, of a run that reads it (method.circumstances.dates).",
         ),
     ] = None,
     average: Annotated[

@@ -1,4 +1,4 @@
-"""Series in maps: which dates the given rasters are of, and their means by period, as in training."""
+"""Dates in maps: which the given rasters are of, and the means of series by period, as in training."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def offsets_of(told: float | str, days: Sequence[int], stream: str) -> list[floa
     if not DATE.fullmatch(since.strip()):
         raise ConfigError(f"`{since[:40]}` is not a date", where=where, fix=f"write {_SINCE}")
     if not days:
-        raise ConfigError("the model reads one image, whose date it does not ask", where=where, fix="leave the day out")
+        raise ConfigError("there is one image, whose date is not known", where=where, fix="leave the day out")
     first = _day(since.strip(), where)
     return [number if day >= first else 0.0 for day in days]
 
@@ -88,6 +88,34 @@ def day_in_name(path: Path, stream: str) -> int:
             fix=f"give the dates in the order of the files: --dates {stream}=2021-05-03,2021-06-12,...",
         )
     return told.pop()
+
+
+def day_of_one(told: str, names: Sequence[Sequence[Path]], stream: str) -> tuple[int | None, str]:
+    """The day of an image of one date, for a model that reads it; else None. And a note that says which, or why none.
+
+    Args:
+        told: what `--dates` tells, which goes before names.
+        names: what was given, then the files in it; the first of these that tell any day count.
+        stream: for messages.
+
+    Raises:
+        ConfigError: several dates are told.
+        DataError: what is told is no date.
+    """
+    days = set(days_of(told, stream)) if told else set()
+    if len(days) > 1:
+        raise ConfigError(
+            f"{len(days)} dates, and the model reads one image of {stream}",
+            where=f"--dates {stream}",
+            fix=f"give the one of the image: --dates {stream}=2021-05-03",
+        )
+    for paths in () if days else names:
+        days = days or {day for path in paths for day in _in_name(path)}
+    if len(days) == 1:
+        (day,) = days
+        return day, told_days([day])
+    what = listed([iso(d) for d in sorted(days)]) if days else "no date"
+    return None, f"names tell {what}, so the model does not learn its day (--dates {stream}=2021-05-03)"
 
 
 def require_names(paths: Sequence[Path], days: Sequence[int], stream: str) -> None:

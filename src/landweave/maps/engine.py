@@ -132,7 +132,8 @@ def map_scene(
         bands: sensor -> band names in file order, where files do not say.
         offset: sensor -> number to add to raw values, as in training; of a series also `-1000@2022-01-25`:
             to the dates from that day on.
-        dates: sensor -> ISO dates of a series joined by `,`, or a text file of them; by default what names tell.
+        dates: sensor -> ISO dates of a series joined by `,`, or a text file of them; by default what names tell. The
+            day of a sensor of one date, where the run reads it (`method.circumstances.dates`).
         average: give series as their means by month or half month; by default as the run's data were read.
         overlap: of neighbouring windows, as a share of their size, unless `stride` is given.
         batch_size: windows predicted at once; it does not change the map.
@@ -156,7 +157,14 @@ def map_scene(
     if batch_size < 1:
         raise ConfigError("at least 1", where="batch_size")
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MIB):
-        sources = open_sources(run.contract, images, bands=bands or {}, offset=offset or {}, dates=dates or {})
+        sources = open_sources(
+            run.contract,
+            images,
+            bands=bands or {},
+            offset=offset or {},
+            dates=dates or {},
+            dated=_reads_days(run),
+        )
         for part in (p for s in sources.sources for p in s.parts):
             if path.resolve() == Path(part.path).resolve():
                 raise ConfigError("the map would overwrite its own input", where=path, fix="give another --out")
@@ -177,9 +185,16 @@ def map_scene(
     return _result(run, job, path, second, sources, time.monotonic() - began)
 
 
+def _reads_days(run: Predictor) -> bool:
+    """Whether it is told the day of the year of sensors of one date."""
+    settings = getattr(getattr(run, "run", run), "settings", None)  # one of several tasks has its run below it
+    told = getattr(getattr(settings, "method", None), "circumstances", None)
+    return bool(told and told.dates)
+
+
 def _means(run: Predictor, sources: Sources, average: str | None) -> tuple[Period | None, bool]:
     """By which period series are averaged, as asked or as in training; and whether as FLAIR-HUB's code does it."""
-    if not any(s.days for s in sources.sources):
+    if not any(s.days and mine_of(run.contract, s.stream).series for s in sources.sources):
         if average:
             raise ConfigError("no image is a series", where="--average", fix="leave it out")
         return None, False

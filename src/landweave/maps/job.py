@@ -235,8 +235,8 @@ class Job:
                 refuse_implausible(stream, images[stream], strip.placed.source.where)
                 self.unchecked.discard(stream)
         if self.period:
-            dated = [s.placed.source.stream for s in strips if s.placed.source.days]
-            images |= {s: means(images[s], s, self.period, official=self.official) for s in dated}
+            series = [n for n in images if mine_of(self.run.contract, n).series]
+            images |= {n: means(images[n], n, self.period, official=self.official) for n in series}
         names = tuple(f"window {r}, {c}" for r, c in at)
         found = self.run.predict(Batch(images, {}, names, ("",) * len(at)))
         if not bool(found.isfinite().all()):

@@ -19,7 +19,7 @@ from landweave.data.check_values import refuse_numbers
 from landweave.data.stats import ground_metres
 from landweave.errors import ConfigError, ContractError, GridError, listed
 from landweave.grid import Grid, Window
-from landweave.maps.dates import iso, offsets_of, told_days
+from landweave.maps.dates import day_of_one, iso, offsets_of, told_days
 from landweave.maps.given import Date, File, files_of, series_of
 from landweave.sensors import Sensor, sensor
 
@@ -84,6 +84,7 @@ def open_sources(
     bands: Mapping[str, str],
     offset: Mapping[str, float | str],
     dates: Mapping[str, str] | None = None,
+    dated: bool = False,
 ) -> Sources:
     """Find the bands that the contract wants in the given files.
 
@@ -96,9 +97,10 @@ def open_sources(
             series also `-1000@2022-01-25`: to the dates from that day on.
         dates: sensor -> the dates of a series, where the names of its files do not tell them. None: each sensor is one
             image of one date, whatever the contract says.
+        dated: whether the model reads the day of an image of one date, too (`method.circumstances.dates`).
 
     Raises:
-        ConfigError: no image, an unknown sensor, an option for a sensor without an image, dates of what is no series.
+        ConfigError: no image, an unknown sensor, an option for a sensor without an image, dates that nobody reads.
         ContractError: a sensor, band or pixel size that the model was not trained on.
         DataError: a file is missing, unreadable, or its bands cannot be told.
     """
@@ -122,7 +124,7 @@ def open_sources(
         names = {sensor(k).name: v for k, v in bands.items()}.get(given[stream], "")
         raw = {sensor(k).name: v for k, v in offset.items()}.get(given[stream], 0.0)
         told = {sensor(k).name: v for k, v in (dates or {}).items()}.get(given[stream], "")
-        if told and not mine.series:
+        if told and not (mine.series or dated):
             raise ConfigError(
                 f"the model reads one image of {mine.sensor}, not a series",
                 where=f"--dates {stream}",
@@ -130,7 +132,12 @@ def open_sources(
             )
         if dates is None or not mine.series:
             files, skipped = files_of(sensor(stream), os.fspath(path), names)
-            series = [Date(tuple(files))]
+            day = None
+            if dated:
+                given_paths = [Path(p.strip()) for p in os.fspath(path).split(";")]
+                day, note = day_of_one(told, (given_paths, [Path(f.head.path) for f in files]), stream)
+                notes.append(f"{stream}: {note}")
+            series = [Date(tuple(files), day)]
         else:
             series, skipped = series_of(sensor(stream), os.fspath(path), names, told)
             notes.append(f"{stream}: {told_days([d.day for d in series if d.day is not None])}")
