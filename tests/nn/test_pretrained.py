@@ -117,3 +117,38 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     with pytest.raises(ConfigError, match="cannot be fetched: no route to host"):
         begin(model("timm", contract(aerial=("R", "G", "B"))))
+
+
+def state(name: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    return {k: v.contiguous() for k, v in timm.create_model(name).state_dict().items()}
+
+
+def test_the_file_of_a_deeper_network_is_not_of_this_one(tmp_path: Path) -> None:
+    deep, rgb = tmp_path / "deep.pth", contract(aerial=("R", "G", "B"))
+    torch.save(state("resnet34"), deep)
+    with pytest.raises(ConfigError, match=r"not of resnet18: it has no `layer1\.2\.conv1\.weight`, nor 79 more"):
+        begin(model(str(deep), rgb, name="resnet18"))
+
+
+def test_what_lies_beside_a_backbone_in_a_file_is_left_there(tmp_path: Path) -> None:
+    other, rgb = tmp_path / "other.safetensors", contract(aerial=("R", "G", "B"))
+    given = {k: v for k, v in state("resnet18").items() if not k.endswith("num_batches_tracked")}
+    beside = {"fc.weight": torch.ones(10, 512), "fc.bias": torch.ones(10), "projector.0.weight": torch.ones(8, 512)}
+    save_file({**given, **beside}, other)
+    made = model(str(other), rgb, name="resnet18")
+    assert begin(made) == ["aerial: resnet18 begins with the weights of " + str(other)]
+    own = made.by_name["aerial"].net.state_dict()
+    torch.testing.assert_close(own["layer4.1.bn2.weight"], given["layer4.1.bn2.weight"])
+
+
+def test_lacking_weights_are_named_whatever_they_begin_as(tmp_path: Path) -> None:
+    few, none = tmp_path / "few.safetensors", tmp_path / "none.safetensors"
+    given, rgb = state("resnet18"), contract(aerial=("R", "G", "B"))
+    lacking = ["layer4.1.conv2.weight", "layer4.1.bn2.weight", "layer4.1.bn2.bias", "layer4.1.bn2.running_mean"]
+    save_file({k: v for k, v in given.items() if k not in lacking}, few)
+    (told,) = begin(model(str(few), rgb, name="resnet18"))
+    assert told.endswith(f"few.safetensors, but for {', '.join(lacking)}")
+    save_file({k: v for k, v in given.items() if "bn" not in k and "downsample.1" not in k}, none)
+    with pytest.raises(ConfigError, match=r"80 of its 100 weights are lacking, bn1\.weight first"):
+        begin(model(str(none), rgb, name="resnet18"))

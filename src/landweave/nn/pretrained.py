@@ -8,14 +8,16 @@ red, green, blue, red, ... over the bands, whichever they are.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from landweave.errors import ConfigError, RunError
+from landweave.errors import ConfigError, RunError, listed
 from landweave.nn.config import LIBRARY, RANDOM
 from landweave.nn.encoders import StreamEncoder, backbone
 from landweave.nn.weights import content
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("red", "green", "blue")
 WHERE = "method.encoder.weights"
+HEAD = re.compile(r"(norm|fc_norm|fc|head\w*|classifier\w*|last_linear|final_conv)\b")
+"""Weights above the last map of a backbone, where files and networks differ rightly."""
 
 
 def begin(model: Model) -> list[str]:
@@ -41,7 +45,7 @@ def begin(model: Model) -> list[str]:
         if encoder.settings.weights != RANDOM:
             bands = [b for n in (model.sensors if model.early else [name]) for b in _colours(n, model)]
             left = _begin(encoder, bands)
-            more = f", but for {', '.join(left)}" if left else ""
+            more = f", but for {listed(left)}" if left else ""
             told.append(f"{name}: {encoder.settings.name} begins with the weights of {encoder.settings.weights}{more}")
     return told
 
@@ -53,13 +57,21 @@ def _colours(name: str, model: Model) -> list[str]:
 
 @torch.no_grad()
 def _begin(encoder: StreamEncoder, colours: Sequence[str]) -> list[str]:
-    """One backbone; gives the names of the weights that stay random: theirs are lacking or have another shape."""
-    theirs, other = (_theirs(encoder, seed) for seed in (0, 1))
+    """One backbone; gives the names of the weights that stay as they were: theirs are lacking or have another shape."""
+    theirs, surplus = _theirs(encoder)
+    if surplus:
+        more = f", nor {len(surplus) - 1} more of its weights" if len(surplus) > 1 else ""
+        raise _other(encoder, f"it has no `{surplus[0]}`{more}")
+    # timm says nothing of what it does not find: that is drawn anew, or does not follow what the file holds
+    library = encoder.settings.weights == LIBRARY
+    other, _ = _theirs(encoder, seed=1) if library else _theirs(encoder, shift=1.0)
     own: dict[str, Tensor] = encoder.net.state_dict()
+    read = [k for k, v in own.items() if v.is_floating_point()]
     left = []
     for key, mine in own.items():
         given = theirs[key]
-        if not torch.equal(given, other[key]):  # drawn, not read: timm says nothing of what it does not find
+        same = torch.equal(given, other[key])
+        if key in read and (not same if library else same):
             left.append(key)
         elif given.ndim == 4 and given.shape[1] == 3 and given.shape[::2] == mine.shape[::2]:
             mine.copy_(spread(given, colours, channels=encoder.channels))
@@ -67,13 +79,19 @@ def _begin(encoder: StreamEncoder, colours: Sequence[str]) -> list[str]:
             mine.copy_(given)
         else:
             left.append(key)
-    if 2 * len(left) > sum(v.ndim > 1 for v in own.values()):
-        raise ConfigError(
-            f"they are not of {encoder.settings.name}: {len(left)} of its weights are lacking, {left[0]} first",
-            where=encoder.settings.weights,
-            fix="name the backbone that they are of in method.encoder.name, or give a state dict in timm's form",
-        )
+    for some in (read, [k for k in read if own[k].ndim > 1]):
+        lacking = [k for k in left if k in some]
+        if 2 * len(lacking) > len(some):
+            raise _other(encoder, f"{len(lacking)} of its {len(some)} weights are lacking, {lacking[0]} first")
     return left
+
+
+def _other(encoder: StreamEncoder, what: str) -> ConfigError:
+    return ConfigError(
+        f"they are not of {encoder.settings.name}: {what}",
+        where=encoder.settings.weights,
+        fix="name the backbone that they are of in method.encoder.name, or give a state dict in timm's form",
+    )
 
 
 def spread(filters: Float[Tensor, "D 3 k k"], colours: Sequence[str], *, channels: int) -> Float[Tensor, "D C k k"]:
@@ -90,14 +108,18 @@ def spread(filters: Float[Tensor, "D 3 k k"], colours: Sequence[str], *, channel
     return out * (len(COLOURS) / len(colours))
 
 
-def _theirs(encoder: StreamEncoder, seed: int) -> Mapping[str, Tensor]:
-    """The weights, for three bands, by the names that the backbone has here."""
+def _theirs(encoder: StreamEncoder, *, seed: int = 0, shift: float = 0.0) -> tuple[Mapping[str, Tensor], list[str]]:
+    """The weights, for three bands, by the names that the backbone has here; and those of a file that it has not.
+
+    `seed` is of what is drawn, and `shift` is added to all that a file holds.
+    """
     settings = encoder.settings
     given: dict[str, Any] = {"pretrained": True}
     if settings.weights != LIBRARY:
-        given["pretrained_cfg_overlay"] = {"state_dict": _read(Path(settings.weights))}
+        file = {k: v + shift if v.is_floating_point() else v for k, v in _read(Path(settings.weights)).items()}
+        given["pretrained_cfg_overlay"] = {"state_dict": file}
     try:
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=()), _left_over() as surplus:
             torch.manual_seed(seed)
             net, _ = backbone(settings, len(COLOURS), encoder.size, encoder.form == "pyramid", given)
     except ConfigError as error:
@@ -110,7 +132,36 @@ def _theirs(encoder: StreamEncoder, seed: int) -> Mapping[str, Tensor]:
             fix=f"try again with a network, give a file of them, or {WHERE}={RANDOM}",
         ) from None
     found: Mapping[str, Tensor] = net.state_dict()
-    return found
+    return found, [] if settings.weights == LIBRARY else surplus
+
+
+@contextmanager
+def _left_over() -> Iterator[list[str]]:
+    """Names of given weights for which a network that is made meanwhile has no place; timm tells them to a log only."""
+    plain, surplus = nn.Module.load_state_dict, list[str]()
+
+    def watched(net: nn.Module, *args: Any, **options: Any) -> Any:
+        found = plain(net, *args, **options)
+        surplus[:] = _inside(net, found.unexpected_keys)
+        return found
+
+    nn.Module.load_state_dict = watched  # type: ignore[assignment, method-assign]
+    try:
+        yield surplus
+    finally:
+        nn.Module.load_state_dict = plain  # type: ignore[method-assign]
+
+
+def _inside(net: nn.Module, keys: Sequence[str]) -> list[str]:
+    """Those that would lie inside a part that the network has, as blocks of a deeper one do.
+
+    A classifier, a projection head or a decoder of the pretraining lies beside. Tables that a network makes itself,
+    as of positions, some files hold too.
+    """
+    parts = {key.partition(".")[0] for key in net.state_dict()}
+    made = {name for name, _ in net.named_buffers()}
+    keys = [k for k in keys if k.partition(".")[0] in parts and k not in made and not HEAD.match(k)]
+    return [k for k in keys if not k.endswith("num_batches_tracked")]
 
 
 def _read(file: Path) -> dict[str, Tensor]:
