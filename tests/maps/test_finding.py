@@ -17,6 +17,7 @@ from landweave.data import raster
 from landweave.errors import ConfigError, ContractError, LandweaveError, RunError
 from landweave.maps.cog import Writer
 from landweave.maps.finding import SensorResult, find_faults
+from landweave.maps.finding_fill import _raw
 from landweave.run.predict import Run, open_run
 
 SHAPE = (128, 208)
@@ -184,6 +185,30 @@ def test_blocks_that_are_fine_are_not_filled(run: Run, clean: NDArray[np.uint16]
     filled = raster.read(tmp_path / "filled.tif").data[4]
     assert (filled[:96, :96] > 1).all()
     np.testing.assert_array_equal(filled[:, 128:], clean[4, :, 128:])
+
+
+def test_of_a_clean_image_no_fill_is_written_and_that_of_another_is_removed(
+    run: Run, clean: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    fill = tmp_path / "filled.tif"
+    found = look(run, tmp_path, clean, fill=fill)
+    assert (found.filled, fill.exists()) == (None, False)
+    assert f"note: no band is accused: {fill} is not written" in found.lines()
+    look(run, tmp_path, spoilt(clean, B07=np.zeros(SHAPE)), fill=fill)
+    assert fill.exists()
+    again = look(run, tmp_path, clean, fill=fill)
+    assert (again.filled, fill.exists()) == (None, False)
+    assert f"no band is accused: {fill} is not written, and the file that stood there is removed" in again.notes
+
+
+@pytest.mark.parametrize(("nodata", "found"), [(0, [1, 1, 2, 0]), (65535, [0, 0, 2, 65535]), (None, [0, 0, 2, 0])])
+def test_what_is_reconstructed_never_becomes_nodata(nodata: float | None, found: list[int]) -> None:
+    values = np.array([[[-0.0008, 0.00003, 0.0002, 0.2]]])
+    seen = np.array([[[True, True, True, False]]])
+    raw = _raw(values, seen, np.array([1e-4]), np.array([0.0]), "uint16", nodata)
+    assert raw[0, 0].tolist() == found
+    high = _raw(values + 9, seen, np.array([1e-4]), np.array([0.0]), "uint16", nodata)
+    assert (high[0, 0, :3] == (65534 if nodata == 65535 else 65535)).all()
 
 
 def test_unseen_pixels_are_not_judged(run: Run, clean: NDArray[np.uint16], tmp_path: Path) -> None:

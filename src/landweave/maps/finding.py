@@ -163,6 +163,7 @@ def find_faults(
         offset: sensor -> number to add to raw values, as in training.
         by: `network` or `ridge`; by default the one whose residuals on clean places were the smaller.
         fill: a GeoTIFF to write: the image, with the reconstruction in the blocks of a suspect band that are faulty.
+            Not written where no band is suspect; an older file under that name is removed then.
         overwrite: replace files that stand there.
         memory: bytes of working memory.
         side: pixels of the windows that are read at once; it changes no score.
@@ -282,8 +283,13 @@ def _of_sensor(
     told = {s.band: s for s in found}
     table = [row(scene, clean, verdict, blocks, told, c) for c in range(len(stream.bands))]
     path, filled = targets
+    unfilled = []
     if filled and kept:
         write_filled(scene, filled, kept, _wrong(verdict, blocks, kept))
+    elif filled:
+        older = ", and the file that stood there is removed" if filled.exists() else ""
+        unfilled = [f"no band is accused: {filled} is not written{older}"]
+        filled.unlink(missing_ok=True)  # the fill of another image, which would pass for that of this one
     _write_scores(scene, path, blocks, {"run": run.folder.name, "predicted by": scene.by})
     write_text(path.with_suffix(".csv"), _csv(table))
     return SensorResult(
@@ -302,6 +308,7 @@ def _of_sensor(
         notes=(
             *(n for n in sources.notes if "works without" not in n),
             *([f"{_names(scene)} without data, and left out"] if scene.lacking else []),
+            *unfilled,
             *([] if why else _offset_note(scene, seen)),
         ),
         seconds=time.monotonic() - began,

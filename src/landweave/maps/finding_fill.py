@@ -23,7 +23,8 @@ def write_filled(scene: Scene, path: Path, hidden: Sequence[int], wrong: Blocks)
     """Write the bands of the contract, in its order and in the file's own numbers, faulty blocks reconstructed.
 
     Bands of coarser rasters come resampled to the finest one. Numbers of blocks that are not replaced stay what they
-    were, to the rounding of a float32 where the file holds such; integers exactly.
+    were, to the rounding of a float32 where the file holds such; integers exactly, but for a seen one that equals the
+    nodata number, which becomes the next.
 
     Args:
         scene: the rasters.
@@ -87,9 +88,11 @@ def _raw(
     dtype: str,
     nodata: float | None,
 ) -> NDArray[Any]:
-    """Numbers of the file: of what is not seen its nodata, or 0."""
+    """Numbers of the file: of what is not seen its nodata, or 0. A seen integer that is nodata becomes the next."""
     raw = (values - offset[:, None, None]) / scale[:, None, None]
     kind = np.dtype(dtype)
     if np.issubdtype(kind, np.integer):
         raw = np.clip(np.rint(raw), np.iinfo(kind).min, np.iinfo(kind).max)
+        if nodata is not None:
+            raw[raw == nodata] = nodata + 1 if nodata < np.iinfo(kind).max else nodata - 1
     return np.where(seen, raw, 0.0 if nodata is None else nodata).astype(kind)
