@@ -18,6 +18,10 @@ from landweave.errors import ConfigError, ContractError, DataError, GridError, R
 from landweave.grid import Grid, Window
 from landweave.maps.engine import map_scene
 from landweave.maps.windows import axis, hann
+from landweave.nn.config import Encoder
+from landweave.nn.encoders import StreamEncoder
+from landweave.sample import Batch
+from landweave.transforms import cubes
 
 
 def whole(run: Fake, path: Path, size: int, stride: int) -> np.ndarray:
@@ -165,6 +169,31 @@ def test_a_prediction_on_a_coarser_grid_is_brought_to_the_windows(tmp_path: Path
     found = map_scene(Fake(contract(), coarse=2), {"s2-l2a": path}, tmp_path / "map.tif")
     with rasterio.open(found.path) as out:
         assert out.shape == (40, 40)
+
+
+def test_windows_that_a_backbone_cannot_read_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    encoder = StreamEncoder(Encoder(name="levit_128s"), bands=2, size=(64, 64), form="vector").eval()
+
+    class Backbone(Fake):
+        def predict(self, batch: Batch) -> torch.Tensor:
+            with torch.no_grad():
+                encoder(cubes(batch, self.contract).images["s2-l2a"])
+            return super().predict(batch)
+
+    fine = write(tmp_path / "B04.tif", {"B04": field_of(99, 99)}, grid(99, 99))
+    coarse = write(tmp_path / "B08.tif", {"B08": field_of(33, 33)}, grid(33, 33, metres=30.0))
+    run = Backbone(contract(64))
+    map_scene(run, {"s2-l2a": optical(tmp_path / "a.tif", 99, 99)}, tmp_path / "fits.tif")
+    with pytest.raises(ConfigError, match="levit_128s cannot read 96 x 96 pixels"):
+        map_scene(run, {"s2-l2a": f"{fine};{coarse}"}, tmp_path / "map.tif")
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "B04.tif",
+        "B08.tif",
+        "a.tif",
+        "fits.tif",
+        "fits.qml",
+        "fits.tif.aux.xml",
+    }
 
 
 def test_the_offset_is_added_to_raw_numbers(tmp_path: Path) -> None:

@@ -206,3 +206,16 @@ def test_lay_on_keeps_pixels_where_it_can_and_positions_everywhere() -> None:
     at = (torch.arange(32) + 0.5) / 32 * 64 / 50
     inside = (at > 0.04) & (at < 0.96)
     torch.testing.assert_close(laid[0, 0, 5][inside], at[inside], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["vector", "pyramid"])
+def test_a_size_that_a_backbone_cannot_read_is_said_as_such(form: Form) -> None:
+    encoder = encoder_of("levit_128s", form=form).eval()
+    with torch.no_grad():
+        encoder(image_of())
+        with pytest.raises(ConfigError, match="levit_128s cannot read 96 x 96 pixels") as caught:
+            encoder(image_of(size=(72, 72)))
+    assert "windows of 64 x 64, as in training" in (caught.value.fix or "")
+    encoder.net.double()
+    with pytest.raises(RuntimeError, match=r"dtype|type"), torch.no_grad():  # the size is not to blame
+        encoder(image_of())

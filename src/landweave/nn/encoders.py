@@ -59,6 +59,8 @@ class StreamEncoder(nn.Module):
         self.channels = bands * (2 if settings.band_mask else 1)
         self.size = size
         self.net, self.fixed = backbone(settings, self.channels, size, pyramid)
+        self.known: set[tuple[int, int]] = set()
+        """Sizes that it has read."""
         shapes = self._probe(size)
         self.widths = [shape[1] for shape in shapes]
         """Features of the vector, then channels of the map; or channels a stage from fine to coarse, 0 for a stage
@@ -162,15 +164,35 @@ class StreamEncoder(nn.Module):
         # but no statistic may move.
         training = self.net.training
         self.net.eval()
-        found = self._run(x[:1] * 0 if x.requires_grad else torch.zeros_like(x[:1]))
+        found = self._of_size(x[:1] * 0 if x.requires_grad else torch.zeros_like(x[:1]))
         self.net.train(training)
         return [(f * 0).expand(len(x), *f.shape[1:]) for f in found]
 
     def _several(self, x: Tensor) -> list[Tensor]:
         """Encode; a single row is doubled in training, since batch norm refuses one value a channel."""
         if self.training and len(x) == 1:
-            return [f[:1] for f in self._run(x.expand(2, *x.shape[1:]))]
-        return self._run(x)
+            return [f[:1] for f in self._of_size(x.expand(2, *x.shape[1:]))]
+        return self._of_size(x)
+
+    def _of_size(self, x: Tensor) -> list[Tensor]:
+        """Run the network. Windows of a map may be larger than training places, and some backbones read one size."""
+        size = (x.shape[-2], x.shape[-1])
+        try:
+            found = self._run(x)
+        except (ConfigError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            if size in self.known:
+                raise
+            H, W = self.size
+            raise ConfigError(
+                f"{self.settings.name} cannot read {size[0]} x {size[1]} pixels: {_line(error)}",
+                where="method.encoder.name",
+                fix=f"give rasters whose pixels nest in windows of {H} x {W}, as in training, or train with a backbone "
+                "that reads any size (resnet18, convnext_atto, ...)",
+            ) from error
+        self.known.add(size)
+        return found
 
     def _pyramid(self, found: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
         """`DEPTH` maps. Maps of one size (a plain transformer's) become stages of 1/4 to 1/32."""
