@@ -28,6 +28,10 @@ from tests.run.scenes import write_scenes
         ("supervised", ["method.sensor_dropout=0.3", "method.fusion.flags=true"], ""),
         ("supervised", ["method.sensor_dropout=0.3", "method.fusion.kind=bilinear"], "attention"),
         ("supervised", ["method.sensor_dropout=0.3", "method.fusion.kind=attention"], ""),
+        ("uperfuse", ["method.sensor_dropout=0.3"], ""),
+        ("uperfuse", ["method.sensor_dropout=0", "method.fusion.absent=mean"], ""),
+        ("uperfuse", ["method.sensor_dropout=0.3", "method.fusion.absent=mean"], "take learned or zero"),
+        ("uperfuse", ["method.sensor_dropout={s2-l2a: 0.3}", "method.fusion={absent: mean, flags: true}"], "zeros"),
     ],
 )
 def test_crowded_batches_frozen_random_encoders_and_blind_fusion_are_said(

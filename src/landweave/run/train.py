@@ -107,6 +107,11 @@ def _doubts(experiment: Experiment, material: Material) -> Iterator[str]:
             "feature afterwards; for one checkpoint that serves any sensors take mean, attention, or concat with "
             "flags=true"
         )
+    if method.sensor_dropout and method.fusion.kind == "stages" and method.fusion.absent == "mean":
+        yield (
+            "method.fusion.absent=mean reads a dropped sensor as zeros in training, and as its mean map afterwards; "
+            "for one checkpoint that serves any sensors take learned or zero"
+        )
     if method.kind == "contrast" and not (settings.places_per_group or settings.one_group):
         spread = diversity(material.dataset, material.train, settings.batch_size * settings.devices)
         if spread.warning:
