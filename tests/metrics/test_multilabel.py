@@ -64,6 +64,14 @@ def test_counts_by_a_loop_with_unknown_entries() -> None:
     assert found.n == known.sum()
 
 
+def test_means_over_all_classes_are_over_those_that_count() -> None:
+    found = counted(*drawn())
+    rows, s = per_class(found, list("abcde")), scores(found, fixed=[0, 2, 4])
+    for key in ("precision", "recall", "f1"):
+        assert s[f"macro_{key}_all"] == pytest.approx((rows[0][key] + rows[2][key]) / 3), "class 4 is nowhere: 0"
+        assert s[f"macro_{key}"] == scores(found)[f"macro_{key}"]
+
+
 def test_one_half_is_not_said() -> None:
     found = counted(np.array([[0, 1]]), np.array([[0.5, 0.5]]))
     assert found.tn.tolist() == [1, 0]

@@ -228,6 +228,15 @@ def test_a_class_left_out_of_scenes_is_told(run: Path) -> None:
     assert "evaluation-test-without-crops.json" in done.stdout
 
 
+def test_a_class_left_out_of_sets_counts_in_no_mean(run: Path) -> None:
+    whole, less = evaluate(run), evaluate(run, without=["crops"])
+    for key in ("precision", "recall", "f1"):
+        values = {r["name"]: r[key] or 0.0 for r in whole["per_class"]}
+        assert whole["scores"][f"macro_{key}_all"] == pytest.approx(np.mean(list(values.values())))
+        kept = [v for name, v in values.items() if name != "crops"]
+        assert less["scores"][f"macro_{key}_all"] == pytest.approx(np.mean(kept))
+
+
 def test_data_named_anew_stand_beside_the_scores_and_names_in_any_script_have_files_of_their_own(
     run: Path, table: Path
 ) -> None:

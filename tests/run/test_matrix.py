@@ -27,9 +27,9 @@ from landweave.run.finish import finish
 from landweave.run.material import gather
 from landweave.run.matrix import COMPLETE, TEST, Column, columns, matrix
 from landweave.run.matrix_look import Places, look
-from landweave.run.matrix_text import comma_separated, markdown
+from landweave.run.matrix_text import comma_separated, markdown, write
 from landweave.run.predict import Run, open_run
-from landweave.run.probe import Known, Probe, train_head
+from landweave.run.probe import Known, Probe, spread_of, train_head
 from landweave.sample import Sample
 from landweave.transforms import cubes
 from landweave.transforms.faults import LOOK, Faults, named, spoil
@@ -175,6 +175,19 @@ def test_the_curve_has_the_validation_scores_of_each_epoch(runs: tuple[Path, Pat
     assert found.curve[-1]["oa"] == pytest.approx(float(right[held.label.known].float().mean()))
 
 
+def test_undefined_scores_of_heads_are_left_out_of_their_mean(whole) -> None:  # type: ignore[no-untyped-def]
+    """A head that never answers with a class has no precision: NaN of a head, None in an evaluation of maps."""
+    found = spread_of([{"a": 0.5, "b": float("nan"), "c": 0.1}, {"a": None, "b": None, "c": 0.3}])
+    assert found["a"] == {"mean": 0.5, "std": None, "values": [0.5, None]}
+    assert found["b"] == {"mean": None, "std": None, "values": [None, None]}
+    assert found["c"]["std"] == pytest.approx(np.std([0.1, 0.3], ddof=1))
+    cells = tuple(replace(c, probe={"oa": found["b"], "aa_fixed": found["a"]}) for c in whole.cells)
+    told = replace(whole, cells=cells)
+    rows = csv.DictReader(io.StringIO(comma_separated(told)))
+    assert {r["value"] for r in rows if (r["way"], r["score"]) == ("probe", "oa")} == {""}
+    assert "nan" not in "\n".join(markdown(told)) + json.dumps(told.to_json(), allow_nan=False)
+
+
 # ---- the matrix
 
 
@@ -270,6 +283,12 @@ def test_texts_hold_every_cell(whole, tmp_path: Path) -> None:  # type: ignore[n
     assert "2 draws of faults" in text
     assert f"{100 * cell.drop_in['oa']:.2f}" in text
     assert json.loads(json.dumps(whole.to_json()))["faults"]["gain:B08*1.3"]["faults"][0]["gain"] == 1.3
+
+
+def test_a_name_with_a_dot_keeps_what_follows(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for out, stem in (("faults@0.9", "faults@0.9"), ("faults@0.5.csv", "faults@0.5"), ("plain.json", "plain")):
+        assert [p.name for p in write(whole, tmp_path / out)] == [f"{stem}.json", f"{stem}.md", f"{stem}.csv"]
+    assert len(list(tmp_path.iterdir())) == 9
 
 
 # ---- what is refused, and other kinds of run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,6 +71,12 @@ def evaluate(
         asked = (kept, wrong, product, absent != "mean", task, by, without, tolerance, len(splits) > 1)
         _evaluate_bands(run, split, changes, json_, refused=any(asked))
         return
+    if absent != "mean" and not kept:
+        raise ConfigError(
+            "no sensor is hidden, so that nothing stands for one",
+            where=f"--absent {absent}",
+            fix="name the sensors that are seen by --only, or leave --absent out",
+        )
     results = {}
     for one in splits:
         with bar("evaluate" if len(splits) == 1 else f"evaluate {one}") as progress:
@@ -160,8 +167,9 @@ def _tolerance(text: str) -> Tolerance | None:
         raise ConfigError(
             f"`{text}` is not two numbers", where="--boundary", fix="for example --boundary 1,5"
         ) from None
-    if min(outside, between) < 0:
-        raise ConfigError(f"`{text}` has a negative distance", where="--boundary", fix="for example --boundary 1,5")
+    if not (0 <= outside < math.inf and 0 <= between < math.inf):
+        what = "has a negative distance" if min(outside, between) < 0 else "is not two numbers"
+        raise ConfigError(f"`{text}` {what}", where="--boundary", fix="for example --boundary 1,5")
     return Tolerance(outside, between)
 
 

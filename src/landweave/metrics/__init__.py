@@ -38,9 +38,12 @@ __all__ = [
 def scores(found: Confusion | MultiLabel, *, fixed: Sequence[int] | None = None) -> dict[str, float]:
     """Averaged scores by name: see `classify.scores` and `multilabel.scores`.
 
-    `fixed` is the class list of `aa_fixed` and `miou_all` (for example the classes that training had).
+    `fixed` is the class list of `aa_fixed` and `miou_all` (for example the classes that training had), and of
+    `macro_*_all` of sets of classes.
     """
-    return multilabel.scores(found) if isinstance(found, MultiLabel) else classify.scores(found, fixed=fixed)
+    if isinstance(found, MultiLabel):
+        return multilabel.scores(found, fixed=fixed)
+    return classify.scores(found, fixed=fixed)
 
 
 def per_class(found: Confusion | MultiLabel, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -82,21 +82,23 @@ class MultiLabel:
         return y, p, keep
 
 
-def scores(found: MultiLabel) -> dict[str, float]:
+def scores(found: MultiLabel, *, fixed: Sequence[int] | None = None) -> dict[str, float]:
     """Averaged scores.
 
     macro_precision, macro_recall, macro_f1: means over the classes present in the truth (a class never predicted has
-    precision 0 there); `*_all`: over all K with undefined as 0, which scikit-learn and published tables print.
+    precision 0 there); `*_all`: over the `fixed` list (all K by default) with undefined as 0, which scikit-learn and
+    published tables print.
     micro_*: from the counts of all classes together. hamming: the mean over classes of the share of wrong entries.
     brier: the mean over classes of the mean squared error. average_precision: the mean over classes present.
     n, n_present: entries counted, and classes present.
     """
-    present, all_of = found.support > 0, np.ones(found.classes, bool)
+    present, listed = found.support > 0, np.zeros(found.classes, bool)
+    listed[list(range(found.classes) if fixed is None else fixed)] = True
     columns = _columns(found)
     out: dict[str, float] = {}
     for key in ("precision", "recall", "f1"):
         out[f"macro_{key}"] = mean_of(columns[key], present)
-        out[f"macro_{key}_all"] = mean_of(columns[key], all_of)
+        out[f"macro_{key}_all"] = mean_of(columns[key], listed)
     tp, fp, fn = (int(v.sum()) for v in (found.tp, found.fp, found.fn))
     out["micro_precision"] = float(ratio(tp, tp + fp))
     out["micro_recall"] = float(ratio(tp, tp + fn))

@@ -21,11 +21,12 @@ NOTES = (
 
 
 def write(found: Matrix, out: Path) -> list[Path]:
-    """`out` as JSON, and beside it the same name with `.md` and `.csv`."""
+    """`out` as JSON, and beside it the same name with `.md` and `.csv`; `faults@0.9` has none of these endings."""
+    stem = out.stem if out.suffix in (".json", ".md", ".csv") else out.name
     return [
-        write_json(out.with_suffix(".json"), found.to_json()),
-        write_text(out.with_suffix(".md"), "\n".join(markdown(found)) + "\n"),
-        write_text(out.with_suffix(".csv"), comma_separated(found)),
+        write_json(out.with_name(f"{stem}.json"), found.to_json()),
+        write_text(out.with_name(f"{stem}.md"), "\n".join(markdown(found)) + "\n"),
+        write_text(out.with_name(f"{stem}.csv"), comma_separated(found)),
     ]
 
 
@@ -58,7 +59,7 @@ def comma_separated(found: Matrix) -> str:
         for name, value in c.drop_in.items():
             writer.writerow([c.encoder, c.faults, "drop-in", name, _blank(value), ""])
         for name, facts in c.probe.items():
-            writer.writerow([c.encoder, c.faults, "probe", name, facts["mean"], _blank(facts["std"])])
+            writer.writerow([c.encoder, c.faults, "probe", name, _blank(facts["mean"]), _blank(facts["std"])])
         for name, value in _facts(c).items():
             writer.writerow([c.encoder, c.faults, "", name, _blank(value), ""])
     return out.getvalue()

@@ -12,6 +12,7 @@ method.freeze=true method.faults=...`, with new faults at every epoch, since kep
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,13 +127,17 @@ def score(learned: Learned, places: Known, task: Task, *, scored: Sequence[int] 
     return scorer.scores()
 
 
-def spread_of(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """Score -> mean, sample deviation (None of one value) and the values, over heads."""
+def spread_of(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
+    """Score -> mean and sample deviation of the defined values (None of none, and of one), and all values, over heads.
+
+    An undefined value is None: a head that never answers with a class leaves a precision undefined.
+    """
     out = {}
     for name in rows[0] if rows else ():
-        values = [float(r[name]) for r in rows]
-        std = statistics.stdev(values) if len(values) > 1 else None
-        out[name] = {"mean": statistics.fmean(values), "std": std, "values": values}
+        values = [None if v is None or not math.isfinite(v) else float(v) for v in (r[name] for r in rows)]
+        known = [v for v in values if v is not None]
+        mean = statistics.fmean(known) if known else None
+        out[name] = {"mean": mean, "std": statistics.stdev(known) if len(known) > 1 else None, "values": values}
     return out
 
 

@@ -144,7 +144,7 @@ class Scorer:
     def scores(self) -> dict[str, float]:
         """Averaged scores by name; of label maps also by the rules of FLAIR-HUB."""
         if self._sets is not None:
-            return scores(self._sets, fixed=self._kept)
+            return scores(self._sets, fixed=[k for k in range(self._sets.classes) if k not in self.without])
         return table_scores(self.table, self._kept, self.without, self.task.kind)
 
     def per_class(self) -> list[dict[str, Any]]:
