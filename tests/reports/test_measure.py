@@ -6,6 +6,7 @@ import json
 import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from report_fakes import LULC, Drawn, evaluation, legend_of, run_folder, tiny_run
 from scipy.stats import spearmanr
 
+from landweave.legends import LandClass, Legend
 from landweave.reports import gradcam, insight, measure, spectra, tsne
 from landweave.reports.figures import standalone
 from landweave.run.ablate import Row
@@ -182,6 +184,15 @@ def test_sets_of_classes_are_shown_by_the_two_most_alike(tmp_path: Path) -> None
         assert groups[g]["name"] == (
             "both" if a and b else groups[0]["name"] if a else groups[1]["name"] if b else "neither"
         )
+
+
+def test_sets_of_a_single_class_are_shown_by_whether_a_place_has_it() -> None:
+    legend = Legend("water", (LandClass(1, "water", "#1a5bab"),))
+    run = SimpleNamespace(task="water", kind="multilabel", legend=legend)
+    scene = SimpleNamespace(dataset=SimpleNamespace(classes=lambda i, task: (None, (), (0,))[i % 3]))
+    group, groups, why = tsne.grouped(run, scene, range(6), {})  # type: ignore[arg-type]
+    assert [groups[g]["name"] for g in group] == ["not water", "not water", "water"] * 2
+    assert why == "whether they have water, the only class"
 
 
 def test_it_is_measured_once_and_again_only_for_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from landweave.__main__ import app
@@ -29,6 +30,7 @@ from landweave.run.finish import finish
 from landweave.run.material import gather
 from landweave.run.predict import Run, open_run
 from landweave.run.references import Constant
+from landweave.run.score import Scorer
 from landweave.run.tally import Tally
 from landweave.sample import Batch, Label
 from tests.cli.places import save_rows, write_table
@@ -149,6 +151,40 @@ def test_the_gap_leaves_out_what_only_one_split_has(results: dict[str, dict[str,
     assert gap(lacking, first)["classes"] == found["classes"]
     kept = [FOUR.index(name) for name in found["classes"]]
     assert found["scores"][1]["values"][0] == pytest.approx(miou_over(Confusion(4, first["confusion"]), kept))
+
+
+def test_the_first_row_of_a_gap_is_of_the_classes_of_both_too(results: dict[str, dict[str, Any]]) -> None:
+    first, second = results.values()
+    table = np.array(second["confusion"])
+    table[0] = 0  # no water there
+    rows = [{**r, "support": int(n)} for r, n in zip(second["per_class"], table.sum(1), strict=True)]
+    found = gap(first, {**second, "confusion": table.tolist(), "per_class": rows})["scores"][0]
+    for value, counts in zip(found["values"], (np.array(first["confusion"])[1:], table[1:]), strict=True):
+        assert value == pytest.approx(np.trace(counts[:, 1:]) / counts.sum())
+    assert found["values"][0] != pytest.approx(first["scores"]["oa"])
+    nothing = gap(first, {**second, "per_class": [{**r, "support": 0} for r in rows]})
+    assert [row["values"] for row in nothing["scores"]] == [[None, None], [None, None]]
+
+
+def test_the_gap_of_sets_of_classes_is_of_the_counts_of_those_of_both() -> None:
+    rng, legend = np.random.default_rng(0), LEGENDS["cosia-15"]
+    sets = []
+    for split, rate in (("validation", 0.4), ("test", 0.6)):
+        truth, p = rng.random((40, 15)) < 0.3, rng.random((40, 15)) * rate + 0.2
+        truth[:, 3 if split == "test" else 5] = False
+        label = Label("multilabel", torch.from_numpy(truth.astype(np.uint8)), torch.ones(40, 15) > 0, legend)
+        scorer = Scorer(Task("multilabel", legend), without=())
+        scorer.add(label, torch.from_numpy(p))
+        about = {"split": split, "task": "tags", "kind": "multilabel", "confusion": None, "scores": scorer.scores()}
+        classes = [{"name": n} for n in legend.names]
+        sets.append(({**about, "classes": classes, "per_class": scorer.per_class()}, truth, p > 0.5))
+    found = gap(sets[0][0], sets[1][0])
+    both = [k for k in range(15) if k not in (3, 5)]
+    assert found["classes"] == [legend.names[k] for k in both]
+    assert found["scores"][0]["name"] == "micro_f1"
+    for value, (result, truth, said) in zip(found["scores"][0]["values"], sets, strict=True):
+        assert value == pytest.approx(f1_score(truth[:, both], said[:, both], average="micro"))
+        assert value != pytest.approx(result["scores"]["micro_f1"])
 
 
 # ---- metric-ignored classes

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from landweave.run import finish
 from landweave.run.experiment import recipe
 from landweave.run.fit import LINES, Fitting, Keep
 from landweave.run.train import train
@@ -66,3 +67,27 @@ def test_the_last_epoch_is_validated_and_the_table_of_a_resumed_run_is_whole(
     assert [r["epoch"] for r in rows if r["split"] == "validation"] == [1, 2]
     lines = list(csv.DictReader((tmp_path / "run" / "logs" / "csv" / "metrics.csv").open()))
     assert sorted({int(line["step"]) for line in lines}) == [0, 1, 2]
+
+
+def test_a_run_whose_time_was_spent_is_only_finished_when_it_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_scenes(tmp_path / "places")
+    data = ("data.kind=table", f"data.path={table}", "data.streams=[s2-l2a]")
+    settings = recipe("supervised", [*data, *ALONE, "train.epochs=3", "train.max_minutes=1e-5"])
+    plain = finish.finish
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        monkeypatch.setattr(finish, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "run", progress=False)
+    monkeypatch.setattr(finish, "finish", plain)
+    train(settings, tmp_path / "run", progress=False)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {r["epoch"] for r in rows} == {0}
+    assert (tmp_path / "run" / "config.json").is_file()
+    lines = list(csv.DictReader((tmp_path / "run" / "logs" / "csv" / "metrics.csv").open()))
+    assert {int(line["step"]) for line in lines} == {0}

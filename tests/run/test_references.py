@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ from landweave.run.predict import open_run
 from landweave.run.references import Forest, _mean_of_seen, thinned
 from landweave.run.train import train
 from landweave.sample import Image
-from tests.cli.places import write_table
+from tests.cli.places import load_rows, write_table
 from tests.run.made import make_run
 from tests.run.scenes import write_scenes
 
@@ -148,3 +150,39 @@ def test_the_prevalence_beside_a_student_is_that_of_its_teachers_places(
     scores = [evaluate(run)["references"]["training prevalence"]["scores"] for run in (first, tmp_path / "student")]
     assert scores[0] == scores[1]
     assert 0 < scores[0]["brier"] < 0.3
+
+
+def test_the_majority_is_of_classes_that_count(maps: Path) -> None:
+    """An answer that is never right would flatter every run."""
+    counts = dict(zip(open_run(maps).legend.names, open_run(maps).config["class_counts"], strict=True))
+    most, next_ = sorted(counts, key=lambda name: -counts[name])[:2]
+    for without, answer in (((), most), ((most,), next_)):
+        found = evaluate(maps, without=without)
+        table = np.array(found["references"]["majority class"]["confusion"])
+        assert table.sum(0).argmax() == list(counts).index(answer)
+        assert found["skill"]["oa"] == pytest.approx(
+            (found["scores"]["oa"] - table.trace() / table.sum()) / (1 - table.trace() / table.sum())
+        )
+
+
+def test_sets_of_a_single_class_have_a_forest_too(tmp_path: Path) -> None:
+    """scikit-learn gives no list of classes where there is one."""
+    rows = load_rows(write_scenes(tmp_path))
+    columns = {k: [r[k] for r in rows] for k in rows[0] if k != "label:cover"}
+    sets = [["trees"] if "trees" in r["label:cover"] else [] if r["label:cover"] else None for r in rows]
+    pq.write_table(pa.table({**columns, "label:cover": pa.array(sets)}), tmp_path / "one.parquet")
+    run = make_run(small("supervised", tmp_path / "one.parquet", "data.fraction=1"), tmp_path / "run")
+    opened = open_run(run)
+    assert (opened.kind, opened.legend.names) == ("multilabel", ("trees",))
+    found = evaluate(run)["references"]["random forest on band statistics"]["scores"]
+    scene = reopen(opened, "test")
+    forest = Forest(opened.contract, opened.task, "multilabel", 1)
+    for some in scene.batches(scene.train, batch_size=8):
+        forest.look(some, np.random.default_rng(0))
+    assert forest.grow(np.random.default_rng(0))
+    (batch,) = scene.batches(scene.scored, batch_size=99)
+    label, p = batch.labels[opened.task], forest.predict(batch)
+    assert p.shape == (len(scene.scored), 1)
+    known = label.known.numpy()
+    assert 0 < label.values.numpy()[known].mean() < 1
+    assert found["brier"] == pytest.approx(((p - label.values.numpy()) ** 2)[known].mean(), abs=1e-6)

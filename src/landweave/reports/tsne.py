@@ -71,6 +71,7 @@ def grouped(run: Run, scene: Scene, indices: Sequence[int], spectra: Mapping[str
 
     One class a place: its class. Sets of classes: the two classes that are most alike and that enough places have
     apart (alike by their spectra, as far as those are known; else the two most frequent), as in MoSAiC's figure 2.
+    Where there is but one class: whether they have it.
     """
     if not run.task:
         return (
@@ -90,6 +91,10 @@ def grouped(run: Run, scene: Scene, indices: Sequence[int], spectra: Mapping[str
     has = np.zeros((len(indices), len(classes)), bool)
     for row, p in zip(has, present, strict=True):
         row[list(p or ())] = True
+    if len(classes) == 1:
+        name = classes[0].name
+        groups = [{"name": name, "color": SERIES[0]}, {"name": f"not {name}", "color": SERIES[1]}]
+        return np.where(has[:, 0], 0, 1), groups, f"whether they have {name}, the only class"
     a, b, why = _pair(has, spectra)
     colors = [classes[a].color, classes[b].color]
     if near(*colors):

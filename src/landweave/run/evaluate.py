@@ -190,7 +190,10 @@ def evaluate_tasks(
     if tolerance is not None and not any(t.kind == "map" for t in tasks.values()):
         raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
     scene = reopen(run, split, changes)
-    tallies = {n: Tally(n, t, run.met_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks)}
+    tallies = {
+        n: Tally(n, t, run.met_of(n), r, out[n], tolerance)
+        for (n, t), r in _with_references(run, scene, tasks, out)
+    }
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
     places = _count(run, scene, tallies, progress, seen=kept, faults=faults)
@@ -358,13 +361,19 @@ def _place(name: str, place: Place, far: float | None, score: float | None) -> d
 
 
 def _with_references(
-    run: Run, scene: Scene, tasks: Mapping[str, Task]
+    run: Run, scene: Scene, tasks: Mapping[str, Task], without: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[tuple[str, Task], list[Reference]]]:
-    """Each task with its references, all of which have learned from one pass over training places."""
+    """Each task with its references, all of which have learned from one pass over training places.
+
+    The majority is that of the classes that count: always answering with another would be no answer to beat.
+    """
     from landweave.run.references import references
 
     train = scene.batches(evenly(scene.train, LEARNED_FROM), batch_size=run.settings.train.batch_size)
-    counts = {name: (run.counts_of(name), run.known_places_of(name)) for name in tasks}
+    counts = {
+        name: ([0 if k in without[name] else n for k, n in enumerate(run.counts_of(name))], run.known_places_of(name))
+        for name in tasks
+    }
     found = references(scene.dataset, tasks, run.contract, counts=counts, batches=train, scored=len(scene.scored))
     yield from zip(tasks.items(), found.values(), strict=True)
 

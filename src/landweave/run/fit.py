@@ -258,10 +258,14 @@ class Keep(Callback):
         self.folder, self.note = folder, note
 
     def on_train_start(self, trainer: L.Trainer, fitting: L.LightningModule) -> None:
-        """Give the table of a run that goes on its earlier epochs: its logger begins with an empty file."""
+        """Give the table of a run that goes on its earlier epochs: its logger begins with an empty file.
+
+        One whose time was spent when it was killed has no further epoch to train, only to be finished.
+        """
         from lightning.pytorch.loggers import CSVLogger
 
         assert isinstance(fitting, Fitting)
+        trainer.should_stop = _spent(fitting)
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
                 for row in fitting.history:
@@ -279,7 +283,7 @@ class Keep(Callback):
         fitting.spent += time.monotonic() - fitting._started
         epoch, train = fitting.current_epoch, fitting.experiment.train
         last = epoch + 1 >= train.epochs
-        if train.max_minutes is not None and fitting.spent > 60 * train.max_minutes and not last:
+        if train.max_minutes is not None and _spent(fitting) and not last:
             trainer.should_stop = last = True
             self.note(f"stopped after epoch {epoch + 1} of {train.epochs}: train.max_minutes={train.max_minutes:g}")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -321,6 +325,12 @@ class Keep(Callback):
         found = [fitting.scores.get(key, math.nan) for key in all_watched(experiment, fitting.material)]
         known = [value for value in found if math.isfinite(value)]  # a label may have no known pixel in validation
         return math.fsum(known) / len(known) if known else math.nan
+
+
+def _spent(fitting: Fitting) -> bool:
+    """Whether the time that `train.max_minutes` gives is over."""
+    most = fitting.experiment.train.max_minutes
+    return most is not None and fitting.spent > 60 * most
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, float]:

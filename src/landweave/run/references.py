@@ -74,23 +74,30 @@ class Forest:
         if len(x) > MOST_ROWS:
             keep = rng.choice(len(x), MOST_ROWS, replace=False)
             x, y = x[keep], y[keep]
+        y = y[:, 0] if self._alone else y
         self.trees = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=1).fit(x, y)
         return True
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """Probabilities; a class that the forest never saw has 0."""
         x, shape = self._features(batch, self.step)
-        found = self.trees.predict_proba(x)
+        found, known = self.trees.predict_proba(x), self.trees.classes_
         out = np.zeros((len(x), self.classes), np.float32)
         if self.kind == "multilabel":
-            for k, (p, classes) in enumerate(zip(found, self.trees.classes_, strict=True)):
+            found, known = ([found], [known]) if self._alone else (found, known)
+            for k, (p, classes) in enumerate(zip(found, known, strict=True)):
                 out[:, k] = p[:, list(classes).index(1)] if 1 in classes else 0
             return out
-        out[:, self.trees.classes_.astype(int)] = found
+        out[:, known.astype(int)] = found
         if self.kind == "class":
             return out
         B, H, W = shape
         return out.reshape(B, H, W, -1).transpose(0, 3, 1, 2)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the sets are of one class: scikit-learn then gives no list of classes, but the one."""
+        return self.kind == "multilabel" and self.classes == 1
 
     def _features(self, batch: Batch, step: int = 1) -> tuple[NDArray[np.float32], tuple[int, ...]]:
         """Rows of features: one a pixel or one a place; of a series its mean over seen dates, and where nothing is
