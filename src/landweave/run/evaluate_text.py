@@ -109,8 +109,8 @@ def gap(first: Result, second: Result) -> dict[str, Any]:
 
     Of label maps and of single labels IoU (of classes and their mean) and overall accuracy, of sets of classes F1 (of
     classes and of the counts of all). Accuracy is of the labels of these classes alone, whatever they are taken for.
-    The mean over "the classes present" is another metric on each split where other classes are present: the paper's 81.4
-    and 39.2 are not one metric at all.
+    The mean over "the classes present" is another metric on each split where other classes are present: the paper's
+    81.4 and 39.2 are not one metric at all.
 
     Returns:
         `splits`, `classes` (those of both), `scores`: rows of `name`, a value a split, and `gap` (second less first).
