@@ -156,7 +156,8 @@ def tiny_run(folder: Path, kind: LabelKind, dataset: Drawn) -> Any:
     config = json.loads((folder / "config.json").read_text())
     torch.manual_seed(5)
     return SimpleNamespace(
-        folder=folder, legend=legend, kind=kind, task="lulc", classifier=config.get("classifier", True),
+        folder=folder, legend=legend, kind=kind, task="lulc", learned=Task(kind, legend),
+        classifier=config.get("classifier", True),
         predict=teller.predict, contract=contract, config=config, model=TinyModel(contract, len(legend)).eval(),
         settings=SimpleNamespace(
             seed=0,

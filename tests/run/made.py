@@ -17,7 +17,7 @@ def make_run(experiment: Experiment, folder: Path, *, seed: int = 1) -> Path:
     material = gather(experiment, folder)
     torch.manual_seed(seed)
     model = experiment.method.build(material.contract, material.kind)
-    if hasattr(model.head, "weight"):
+    if hasattr(model, "head") and hasattr(model.head, "weight"):
         with torch.no_grad():
             model.head.weight.mul_(20)
     finish(experiment, material, model, folder)

@@ -195,6 +195,28 @@ def test_the_ablation_makes_what_is_lacking_and_only_that(table: Path, tmp_path:
         ablate(one)
 
 
+def test_an_ablation_is_of_one_set_of_data(table: Path, tmp_path: Path) -> None:
+    folder = make_run(experiment(table, "method.fusion.kind=mean"), tmp_path / "mean")
+    other = table.with_name("fewer.csv")
+    other.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith("p7,")))
+    ablate(folder)
+    for changes, places in (((), 12), ((f"data.path={other}",), 11), ((), 12)):
+        found = ablate(folder, changes=changes)
+        assert [r.evaluation and r.evaluation["n_places"] for r in found] == [places] * 3
+    kept = rows(folder, open_run(folder).config, "test")
+    assert [r.evaluation and r.evaluation["n_places"] for r in kept] == [12] * 3
+
+
+def test_only_the_data_of_a_run_may_change(run: Path) -> None:
+    for change, said in (
+        ("train.epochs=3", "only its data may be others"),
+        ("seed=3", "only its data may be others"),
+        (f"data.streams=[{S2}]", "--only SENSOR"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            evaluate(run, changes=[change])
+
+
 def test_the_command_line(run: Path) -> None:
     done = CliRunner().invoke(app, ["evaluate", str(run), "--only", S2, "--absent", "zero"])
     assert done.exit_code == 0, done.output
@@ -240,9 +262,23 @@ def test_a_class_left_out_of_sets_counts_in_no_mean(run: Path) -> None:
 def test_data_named_anew_stand_beside_the_scores_and_names_in_any_script_have_files_of_their_own(
     run: Path, table: Path
 ) -> None:
-    change = f"data.path={table}"
-    assert evaluate(run, changes=[change])["changes"] == [change]
-    assert evaluate(run)["changes"] == []
+    own, moved = run / "evaluation-test.json", table.with_name("moved.csv")
+    moved.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith("p7,")))
+    whole = evaluate(run)
+    assert whole["changes"] == evaluate(run, changes=[f"data.path={table}"])["changes"] == []
+    change = f"data.path={moved}"
+    found = evaluate(run, changes=[change])
+    assert found["changes"] == [change]
+    assert (found["n_places"], whole["n_places"]) == (11, 12)
+    assert json.loads(own.read_text())["n_places"] == 12, "what is of other data takes no other's place"
+    (file,) = run.glob("evaluation-test-on-path=moved.csv-*.json")
+    assert json.loads(file.read_text())["scores"] == found["scores"]
+    done = CliRunner().invoke(app, ["evaluate", str(run), change])
+    assert f"on the data of {change}" in done.stdout
+    assert f"wrote {file}\n" in done.stdout
+    assert "landweave report" not in done.stdout, "a report is of the run's own data"
+    others = [result_name("test", changes=[f"data.path=/{name}/places.csv"]) for name in "ab"]
+    assert len(set(others)) == 2
     names = [result_name("test", without=[name]) for name in ("水田", "林地", "x" * 200, "x" * 201, "水" * 90)]
     assert len(set(names)) == 5
     assert all(len(name.encode()) < 200 for name in names)

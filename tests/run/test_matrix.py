@@ -21,6 +21,7 @@ from landweave.data.store import pack
 from landweave.errors import ConfigError, RunError
 from landweave.metrics.align import alignment
 from landweave.nn.config import Linear
+from landweave.run.embed import embed
 from landweave.run.evaluate import evaluate, reopen
 from landweave.run.experiment import recipe
 from landweave.run.finish import finish
@@ -33,7 +34,9 @@ from landweave.run.probe import Known, Probe, spread_of, train_head
 from landweave.sample import Sample
 from landweave.transforms import cubes
 from landweave.transforms.faults import LOOK, Faults, named, spoil
+from tests.cli.places import load_rows, save_rows, write_table
 from tests.data.fake import Fake
+from tests.run.made import make_run
 from tests.run.matrix_runs import BANDS, made, store
 
 SETS = columns(["missing:B02,B04@0.9", "gain:B08*1.3"])
@@ -433,3 +436,44 @@ def test_the_command_prints_and_writes_the_table(runs: tuple[Path, Path], tmp_pa
     kept = json.loads(out.read_text())
     assert [c["faults"] for c in kept["cells"]] == [COMPLETE, "missing:B02@0.9"] * 2
     assert kept["teacher"] == "teacher"
+
+
+TWO = (
+    "data.streams=[s2-l2a, s1-rtc-gamma0]",
+    "method={kind: uperfuse, encoder: {name: test_resnet}, tasks: {again: 0.5}, "
+    "decoder: {kind: upernet-flair, pyramid: 16, channels: 8}}",
+)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two labels, from two sensors."""
+    folder = tmp_path_factory.mktemp("several")
+    rows = load_rows(write_table(folder, 16))
+    save_rows(folder / "places.csv", [{**row, "label:again": row["label:lulc"]} for row in rows])
+    data = ("data.kind=table", f"data.path={folder / 'places.csv'}", "data.task=lulc", "train.batch_size=4")
+    return make_run(recipe("uperfuse", [*data, *TWO]), folder / "run")
+
+
+def test_a_network_of_several_tasks_has_drop_in_rows(several: Path) -> None:
+    sets = columns(["missing:B02,B04@0.9"])
+    found = matrix([several], sets)
+    for column in sets:
+        scores = evaluate(several, faults=column.faults or None, fault_name=column.name)["scores"]
+        assert dict(found.cell("run", column.name).drop_in) == pytest.approx(scores)
+    run = open_run(several)
+    where = places(run)
+    (seen,) = look([run], where, Faults(), TEST)
+    with torch.no_grad():
+        each = [run.model.features(cubes(batch, run.contract)) for batch in where]
+    goal = torch.cat([torch.cat([f[n] for n in sorted(f)], 1) for f in each])
+    np.testing.assert_allclose(seen.features, goal.numpy(), atol=1e-5)
+    with pytest.raises(ConfigError, match=r"(?s)run of uperfuse.*--no-probe"):
+        matrix([several], sets, probe=QUICK)
+
+
+def test_a_network_of_several_tasks_is_embedded_before_its_training_too(several: Path) -> None:
+    before, after = (embed(several, "test", trained=trained) for trained in (False, True))
+    assert before.features.keys() == after.features.keys() == {"s1-rtc-gamma0", "s2-l2a"}
+    assert before.fused.shape == after.fused.shape
+    assert not np.allclose(before.fused, after.fused)

@@ -124,10 +124,12 @@ def _show(
             fault_name=one["fault_name"],
             task="" if one["task"] == main else one["task"],
             without=[name for name in without if name in one["without"]],
+            changes=one["changes"],
         )
         for one in every
     ]
-    say("wrote " + ", ".join(f"{run}/{file}" for file in files) + f"\nnext: landweave report {run}", json_)
+    following = "" if every[0]["changes"] else f"\nnext: landweave report {run}"  # which is of the run's own data
+    say("wrote " + ", ".join(f"{run}/{file}" for file in files) + following, json_)
     emit(every[0] if len(every) == 1 else {"results": results, "gaps": gaps}, json_)
 
 
@@ -182,6 +184,7 @@ def _predicts_bands(run: Path) -> bool:
 
 def _evaluate_bands(run: Path, split: str, changes: list[str] | None, json_: str, *, refused: bool) -> None:
     """`evaluate` of a run that predicts bands."""
+    from landweave.run.evaluate import result_name
     from landweave.run.reconstruction import evaluate_bands, table
 
     if refused:
@@ -194,5 +197,6 @@ def _evaluate_bands(run: Path, split: str, changes: list[str] | None, json_: str
         result = evaluate_bands(run, split=split, changes=list(changes or ()), progress=progress)
     for line in table(result):
         say(line, json_)
-    say(f"wrote {run}/evaluation-{split}.json\nnext: landweave faults {run} --image SENSOR=FILE", json_)
+    file = result_name(split, changes=result["changes"])
+    say(f"wrote {run}/{file}\nnext: landweave faults {run} --image SENSOR=FILE", json_)
     emit(result, json_)

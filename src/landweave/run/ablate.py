@@ -9,7 +9,7 @@ from typing import Any
 
 from landweave.errors import ConfigError
 from landweave.run import checkpoint
-from landweave.run.evaluate import Absent, evaluate, result_name
+from landweave.run.evaluate import Absent, evaluate, other_data, result_name
 from landweave.run.predict import open_run
 
 LEAVES_OUT = ("mean", "early", "attention")
@@ -26,8 +26,11 @@ class Row:
     evaluation: dict[str, Any] | None = None
 
 
-def rows(folder: Path, config: Mapping[str, Any], split: str) -> list[Row]:
-    """The rows of a run's table with the evaluations that lie in its folder: all sensors first; none of one sensor."""
+def rows(folder: Path, config: Mapping[str, Any], split: str, changes: Sequence[str] = ()) -> list[Row]:
+    """The rows of a run's table with the evaluations that lie in its folder: all sensors first; none of one sensor.
+
+    They are of one set of data: the run's own, or that of `changes`.
+    """
     names = sorted(config["contract"])
     if len(names) < 2 or not config.get("classifier", True):
         return []
@@ -40,12 +43,12 @@ def rows(folder: Path, config: Mapping[str, Any], split: str) -> list[Row]:
             rest = "the others" if len(names) > 2 else next(o for o in names if o != n)
             filled = {"zero": f"{n}, zeros for {rest}", "mean": f"{n}, mean feature for {rest}"}
             found.append(Row((n,), absent, f"only {n}" if free else filled[absent]))
-    return [replace(r, evaluation=_read(folder, split, r)) for r in found]
+    return [replace(r, evaluation=_read(folder, split, r, changes)) for r in found]
 
 
-def _read(folder: Path, split: str, row: Row) -> dict[str, Any] | None:
+def _read(folder: Path, split: str, row: Row, changes: Sequence[str]) -> dict[str, Any] | None:
     """The evaluation of a row, unless it is older than the weights."""
-    path = folder / result_name(split, row.only, row.absent)
+    path = folder / result_name(split, row.only, row.absent, changes=changes)
     weights = folder / "model.safetensors"
     if not path.is_file() or (weights.is_file() and path.stat().st_mtime < weights.stat().st_mtime):
         return None
@@ -68,7 +71,8 @@ def ablate(
     """
     run = open_run(folder)
     run.require_classifier()
-    found = rows(run.folder, run.config, split)
+    other = other_data(run, changes)
+    found = rows(run.folder, run.config, split, other)
     if not found:
         raise ConfigError(
             f"the run has one sensor, {next(iter(run.contract.streams))}: there is none to leave out", where=run.folder
@@ -78,4 +82,4 @@ def ablate(
             if say:
                 say(f"ablation: {row.name}")
             evaluate(folder, split=split, changes=changes, only=row.only, absent=row.absent)
-    return rows(run.folder, run.config, split)
+    return rows(run.folder, run.config, split, other)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landweave.data.dataset import Task
 from landweave.data.order import evenly
 from landweave.errors import DataError
 from landweave.metrics.retrieval import Retrieval, retrieval
@@ -95,7 +94,7 @@ def untrained(run: Run, scene: Scene) -> Model:
     from landweave.transforms import cubes
 
     torch.manual_seed(run.settings.seed)
-    model = run.settings.method.build(run.contract, Task(run.kind, run.legend)).eval()
+    model = run.settings.method.build(run.contract, run.learned).eval()
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()

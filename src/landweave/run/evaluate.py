@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     """Open a run's data again; `changes` are dotted, for data that have moved (`data.path=...`).
 
     Raises:
-        ConfigError: no such split, or a change that is not one of the data.
+        ConfigError: no such split, or a change that is not one of the data, or one of the sensors.
         DataError: the split is empty, or the legend is not the run's.
     """
     from landweave.run.experiment import Experiment
@@ -70,6 +71,7 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
     if split not in ALL_SPLITS:
         hint = did_you_mean(split, ALL_SPLITS)
         raise ConfigError(f"no split `{split}`{hint}", fix=f"use one of {', '.join(ALL_SPLITS)}")
+    _require_data(changes)
     settings = parse(Experiment, override(run.experiment, changes), changes=changes)
     if split == SET_ASIDE and hasattr(settings.data, SET_ASIDE):
         settings = parse(Experiment, override(run.experiment, [*changes, f"data.{SET_ASIDE}=true"]))
@@ -87,6 +89,38 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
             fix="only BigEarthNet v2 has such places; a pack has them if it was made with data.snow_cloud=true",
         )
     return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
+
+
+def _require_data(changes: Sequence[str]) -> None:
+    """Refuse changes that would change nothing: a run is what it was trained to be, and reads what it was trained on.
+
+    Raises:
+        ConfigError: a key that is not of `data`, or `data.streams`.
+    """
+    for change in changes:
+        key, eq, _ = change.partition("=")
+        section, *inner = key.split(".")
+        if eq and section != "data":
+            raise ConfigError(
+                "a trained run has its settings; only its data may be others",
+                where=key,
+                fix="change keys of data alone (data.path=DIR), or train another run",
+            )
+        if inner[:1] == ["streams"]:
+            raise ConfigError(
+                "a trained run reads the sensors and bands that it was trained on",
+                where=key,
+                fix="leave it out; to hide sensors: landweave evaluate RUN --only SENSOR",
+            )
+
+
+def other_data(run: Run, changes: Sequence[str]) -> list[str]:
+    """The changes where they name other data than the run's own; none where they change nothing."""
+    from landweave.run.experiment import Experiment
+
+    given = parse(Experiment, override(run.experiment, changes), changes=changes).data
+    mine, theirs = ({**d.model_dump(), "path": Path(d.path).resolve()} for d in (run.settings.data, given))
+    return [] if mine == theirs else list(changes)
 
 
 def _other_legend(run: Run, data: DataConfig, where: str, task: str, given: Sequence[str]) -> ConfigError:
@@ -191,19 +225,18 @@ def evaluate_tasks(
         raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
     scene = reopen(run, split, changes)
     tallies = {
-        n: Tally(n, t, run.met_of(n), r, out[n], tolerance)
-        for (n, t), r in _with_references(run, scene, tasks, out)
+        n: Tally(n, t, run.met_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks, out)
     }
     if only and absent == "zero":
         run.model.set_mean_features({n: m.new_zeros(m.shape) for n, m in run.model.mean_features.items()})
     places = _count(run, scene, tallies, progress, seen=kept, faults=faults)
-    hidden = kept if only else ()
+    hidden, other = kept if only else (), other_data(run, changes)
     about = {
         "only": list(hidden),
         "absent": absent if only else "",
         "faults": None if faults is None else faults.model_dump(mode="json"),
         "fault_name": fault_name,
-        "changes": list(changes),
+        "changes": other,
         "learned_from": scene.learned_from(run) if split != "train" else 0,
     }
     results = {}
@@ -219,7 +252,7 @@ def evaluate_tasks(
         results[name] = {**head, **tally.result(), "places": places[name], **about}
         beside = name if name != run.task else ""
         less = [c for c in without if c in tally.task.legend.names]
-        file = result_name(split, hidden, absent, fault_name=fault_name, task=beside, without=less)
+        file = result_name(split, hidden, absent, fault_name=fault_name, task=beside, without=less, changes=other)
         write_json(Path(folder) / file, results[name])
     return results
 
@@ -289,15 +322,25 @@ def result_name(
     fault_name: str = "",
     task: str = "",
     without: Sequence[str] = (),
+    changes: Sequence[str] = (),
 ) -> str:
     """`evaluation-test.json`; of a task beside the main one `evaluation-test-task-lpis-1.json`; with hidden sensors
-    `evaluation-test-only-s2-l2a-mean.json`; without a class `evaluation-test-without-mixed_crops.json`; and with faults
-    `evaluation-test-faults-missing_B02,B08@0.9.json`, where what a file's name cannot have is a `_`."""
+    `evaluation-test-only-s2-l2a-mean.json`; without a class `evaluation-test-without-mixed_crops.json`; with faults
+    `evaluation-test-faults-missing_B02,B08@0.9.json`, where what a file's name cannot have is a `_`; and of data named
+    anew `evaluation-test-on-path=places.csv-1a2b3c4d.json`."""
     beside = f"-task-{_safe(task)}" if task else ""
     hidden = f"-only-{'+'.join(sorted(only))}-{absent}" if only else ""
     less = f"-without-{_safe('+'.join(sorted(without)))}" if without else ""
     faulty = f"-faults-{_safe(fault_name)}" if fault_name else ""
-    return f"evaluation-{split}{beside}{hidden}{less}{faulty}.json"
+    other = f"-on-{_mark(changes)}" if changes else ""
+    return f"evaluation-{split}{beside}{other}{hidden}{less}{faulty}.json"
+
+
+def _mark(changes: Sequence[str]) -> str:
+    """Changes in short, told apart by their hash: of a path its last name alone is shown."""
+    pairs = (change.partition("=") for change in changes)
+    told = ",".join(f"{key.rpartition('.')[2]}={Path(value).name}" for key, _, value in pairs)
+    return f"{_safe(told)[:40]}-{hashlib.blake2b(json.dumps(list(changes)).encode(), digest_size=4).hexdigest()}"
 
 
 def _safe(name: str) -> str:

@@ -45,6 +45,8 @@ def _head(result: Result) -> Iterator[str]:
     what = f"agreement with {result['product']}" if result["product"] else f"task `{result['task']}`"
     counts = f"{result['n_places']} places, {result['n']} labels, {present} classes present"
     yield f"{what}, split {result['split']}: {counts}"
+    if result.get("changes"):
+        yield f"on the data of {', '.join(result['changes'])}"
     if result["only"]:
         yield f"only {', '.join(result['only'])} seen; the others stand as {_STANDS[result['absent']]}"
     if result["fault_name"]:

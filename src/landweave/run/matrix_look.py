@@ -106,10 +106,14 @@ def look(
 
 
 def _forward(run: Run, batch: Batch, scorer: Scorer | None) -> tuple[Rows, NDArray[np.uint8] | None]:
-    """One batch. What the head reads is caught on its way in, so that any fusion will do."""
+    """One batch. What the head reads is caught on its way in, so that any fusion will do.
+
+    A network of several tasks has a decoder a task and no such head; it answers without calling itself.
+    """
     import torch
 
     model, caught = run.model, {}
+    device = next(model.parameters()).device
 
     def into(_: Any, given: tuple[Any, ...]) -> None:
         caught["fused"] = given[0]
@@ -117,16 +121,20 @@ def _forward(run: Run, batch: Batch, scorer: Scorer | None) -> tuple[Rows, NDArr
     def out_of(_: Any, __: Any, given: Any) -> None:
         caught["features"] = given.features
 
-    hooks = [model.get_submodule("head").register_forward_pre_hook(into), model.register_forward_hook(out_of)]
+    hooks = [model.register_forward_hook(out_of)]
+    if isinstance(head := getattr(model, "head", None), torch.nn.Module):
+        hooks.append(head.register_forward_pre_hook(into))
     try:
         with torch.inference_mode():
             found = run.predict(batch) if run.classifier else None
             if found is None:
-                model(batch.to(next(model.parameters()).device))
+                model(batch.to(device))
+            if "features" not in caught:
+                caught["features"] = model.features(batch.to(device))
     finally:
         for hook in hooks:
             hook.remove()
-    fused = caught["fused"]
+    fused = caught.get("fused")
     if not isinstance(fused, torch.Tensor) or fused.ndim != 2:  # a decoder reads pyramids
         fused = torch.cat([caught["features"][n] for n in sorted(caught["features"])], 1)
     features: Rows = fused.float().cpu().numpy()

@@ -42,8 +42,7 @@ class Run:
         import torch
 
         torch.manual_seed(0)
-        beside = dict(list(self.tasks.items())[1:])
-        model = self.settings.method.build(self.contract, Task(self.kind, self.legend, beside))
+        model = self.settings.method.build(self.contract, self.learned)
         model.load_state_dict(checkpoint.read_tensors(self.folder / "model.safetensors"))
         return model.eval().to(self.device)
 
@@ -53,6 +52,11 @@ class Run:
         rows = self.config.get("tasks", {})
         main = Task(self.kind, self.legend).named(self.task)
         return main | {n: Task(r["kind"], Legend.from_json(r["legend"])) for n, r in rows.items() if n != self.task}
+
+    @property
+    def learned(self) -> Task:
+        """The main task with those beside it, of which its network is built."""
+        return Task(self.kind, self.legend, dict(list(self.tasks.items())[1:]))
 
     @property
     def experiment(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from landweave.data.order import shuffled
 from landweave.errors import RunError
 from landweave.files import write_json
-from landweave.run.evaluate import Progress, reopen
+from landweave.run.evaluate import Progress, other_data, reopen, result_name
 from landweave.run.predict import open_run
 from landweave.sample import Batch
 
@@ -54,8 +54,9 @@ def evaluate_bands(
 
     with torch.inference_mode():
         found = {name: scored(model, stream, passes) for name, stream in run.contract.streams.items()}
-    result = {"split": split, "n_places": len(scene.scored), "sensors": found}
-    write_json(Path(folder) / f"evaluation-{split}.json", result)
+    other = other_data(run, changes)
+    result = {"split": split, "n_places": len(scene.scored), "sensors": found, "changes": other}
+    write_json(Path(folder) / result_name(split, changes=other), result)
     return result
 
 
