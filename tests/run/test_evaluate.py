@@ -19,6 +19,7 @@ from landweave.errors import ConfigError, DataError, RunError
 from landweave.run.ablate import ablate, rows
 from landweave.run.embed import between, embed, untrained
 from landweave.run.evaluate import evaluate, hide, reopen, result_name
+from landweave.run.evaluate_text import table as table_of
 from landweave.run.experiment import Experiment, recipe
 from landweave.run.predict import open_run
 from landweave.transforms import cubes
@@ -205,6 +206,26 @@ def test_an_ablation_is_of_one_set_of_data(table: Path, tmp_path: Path) -> None:
         assert [r.evaluation and r.evaluation["n_places"] for r in found] == [places] * 3
     kept = rows(folder, open_run(folder).config, "test")
     assert [r.evaluation and r.evaluation["n_places"] for r in kept] == [12] * 3
+
+
+@pytest.mark.parametrize("fraction", [1, 0.5])
+def test_a_region_without_training_places_is_scored_beside_what_the_run_counted(
+    table: Path, tmp_path: Path, fraction: float
+) -> None:
+    folder = make_run(experiment(table, f"data.fraction={fraction}"), tmp_path / "run")
+    region = table.with_name("region.csv")
+    region.write_text("\n".join(line for line in table.read_text().splitlines() if ",train," not in line))
+    whole, found = evaluate(folder), evaluate(folder, changes=[f"data.path={region}"])
+    assert found["scores"] == whole["scores"]
+    assert list(found["references"]) == ["training prevalence"]
+    assert found["references"]["training prevalence"] == whole["references"]["training prevalence"]
+    assert found["skill"] == whole["skill"]
+    assert {p["nearest_km"] for p in found["places"]} == {None}
+    told = "no random forest: these data have no labelled training place that it could learn from"
+    assert told in list(table_of(found))
+    assert told not in list(table_of(whole))
+    with pytest.raises(DataError, match="no place in split `train`"):
+        reopen(open_run(folder), "test", [f"data.path={region}"])
 
 
 def test_only_the_data_of_a_run_may_change(run: Path) -> None:

@@ -25,7 +25,7 @@ EARTH_KM = 6371.0088
 
 
 def labelled_places(dataset: Dataset, task: str, fraction: float, seed: int) -> frozenset[str] | None:
-    """Names of the training places whose label of `task` is known; None if all are.
+    """Names of the training places whose label of `task` is known; None if all are, or there is no training place.
 
     One order of all labelled training places is drawn for a seed, and a fraction is a prefix of it: of
     floor(fraction * N) places, at least one. So the 1 % set lies inside the 10 % set. The order begins with places
@@ -38,7 +38,7 @@ def labelled_places(dataset: Dataset, task: str, fraction: float, seed: int) -> 
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"{fraction} is not a share of the labels", where="data.fraction", fix="0 < fraction <= 1")
-    if fraction == 1:
+    if fraction == 1 or not any(p.split == "train" for p in dataset.places):  # none: as of a region held out
         return None
     found = {dataset.places[i].name: dataset.classes(i, task) for i in dataset.of_split("train")}
     names = sorted(name for name, classes in found.items() if classes is not None)  # not as the files happen to lie

@@ -40,7 +40,7 @@ LEARNED_FROM = 2000
 
 @dataclass(frozen=True)
 class Scene:
-    """The data of a run, opened again: what it learned from and what it is scored on."""
+    """The data of a run, opened again: what it learned from, if that is among them, and what it is scored on."""
 
     dataset: Dataset
     train: list[int]
@@ -54,12 +54,14 @@ class Scene:
         """Places in order, each once."""
         from landweave.data.load import batches, templates
 
-        like = templates(self.dataset, self.train)
+        like = templates(self.dataset, self.train or self.scored)
         yield from batches(self.dataset, indices, batch_size=batch_size, like=like, shuffle_key=None)
 
 
-def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
+def reopen(run: Run, split: str, changes: Sequence[str] = (), *, training: bool = True) -> Scene:
     """Open a run's data again; `changes` are dotted, for data that have moved (`data.path=...`).
+
+    Without `training` they may be of a region that is held out, with no training place.
 
     Raises:
         ConfigError: no such split, or a change that is not one of the data, or one of the sensors.
@@ -88,7 +90,9 @@ def reopen(run: Run, split: str, changes: Sequence[str] = ()) -> Scene:
             where=dataset.where,
             fix="only BigEarthNet v2 has such places; a pack has them if it was made with data.snow_cloud=true",
         )
-    return Scene(dataset, [i for i in dataset.of_split("train") if dataset.places[i].labelled], dataset.of_split(which))
+    scored, learned = dataset.of_split(which), any(p.split == "train" for p in dataset.places)
+    train = dataset.of_split("train") if training or learned else []
+    return Scene(dataset, [i for i in train if dataset.places[i].labelled], scored)
 
 
 def _require_data(changes: Sequence[str]) -> None:
@@ -223,7 +227,8 @@ def evaluate_tasks(
     out = _left_out(tasks, without)
     if tolerance is not None and not any(t.kind == "map" for t in tasks.values()):
         raise ConfigError("only label maps have boundaries", where=run.folder, fix="leave the tolerance out")
-    scene = reopen(run, split, changes)
+    counted = all(t.kind != "multilabel" or run.known_places_of(n) is not None for n, t in tasks.items())
+    scene = reopen(run, split, changes, training=not counted)
     tallies = {
         n: Tally(n, t, run.met_of(n), r, out[n], tolerance) for (n, t), r in _with_references(run, scene, tasks, out)
     }

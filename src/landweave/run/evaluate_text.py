@@ -27,6 +27,8 @@ def table(result: Result) -> Iterator[str]:
     for name, row in result["references"].items():
         if row.get("step", 1) > 1:
             yield f"{name}: asked about one in {row['step'] ** 2} pixels, for time"
+    if len(result["references"]) == 1:
+        yield "no random forest: these data have no labelled training place that it could learn from"
     unknown = [c["name"] for c in result["classes"] if c["support"] and not c["trained"]]
     if unknown:
         yield f"not scored, because no training label had them: {', '.join(unknown)}"

@@ -40,7 +40,7 @@ def evaluate_bands(
     run = open_run(folder)
     if run.settings.method.kind != "reconstruct":
         raise RunError(f"a run of {run.settings.method.kind}, which predicts no bands", where=run.folder)
-    scene = reopen(run, split, changes)
+    scene = reopen(run, split, changes, training=False)
     model = run.model
     assert isinstance(model, ReconstructModel)
 
