@@ -12,11 +12,10 @@ ROWS = (("late fusion", "10", "0.301 ± 0.045", "0.5", "0.9"), ("a", "2", "-", "
 
 def test_headings_are_no_wider_than_what_stands_below_them_or_a_word() -> None:
     assert list(aligned(HEADER, ROWS)) == [
-        "                                    macro",
-        "                                       F1",
-        "method       runs       macro F1  (paper)   oa",
-        "late fusion    10  0.301 ± 0.045      0.5  0.9",
-        "a               2              -    0.25?",
+        "                                  macro F1",
+        "method       runs       macro F1   (paper)   oa",
+        "late fusion    10  0.301 ± 0.045       0.5  0.9",
+        "a               2              -     0.25?",
     ]
 
 
@@ -29,11 +28,10 @@ def test_a_table_wider_than_the_line_goes_on_with_its_keys() -> None:
     ]
     assert told[3:] == [
         "",
-        "                     macro",
-        "                        F1",
-        "method       runs  (paper)   oa",
-        "late fusion    10      0.5  0.9",
-        "a               2    0.25?",
+        "                   macro F1",
+        "method       runs   (paper)   oa",
+        "late fusion    10       0.5  0.9",
+        "a               2     0.25?",
     ]
 
 
@@ -62,7 +60,7 @@ def test_a_long_name_goes_on_below() -> None:
 
 
 def test_tables_of_no_rows_or_keys_alone() -> None:
-    assert list(aligned(("a b", ""), ())) == ["a", "b"]
+    assert list(aligned(("a b", ""), ())) == ["a b"]
     assert list(aligned(("a",), (("1",),), width=1)) == ["a", "1"]
 
 

@@ -9,6 +9,8 @@ from textwrap import wrap
 
 BETWEEN = 2
 """Blanks between two columns."""
+SHORT = 9
+"""Characters of a heading that is not broken."""
 ROOM = 36
 """Characters of a line, below which breaking names helps nobody."""
 
@@ -50,8 +52,8 @@ def _in_lines(row: Sequence[str], width: int) -> Iterator[Sequence[str]]:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """A heading in lines, no longer than `width` or its longest word; one at least."""
-    least = max([1, width, *map(len, text.split())])
+    """A heading in lines, no longer than `width`, `SHORT` or its longest word; one at least."""
+    least = max([SHORT, width, *map(len, text.split())])
     return wrap(text, least, break_long_words=False, break_on_hyphens=False) or [""]
 
 

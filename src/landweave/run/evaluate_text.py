@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from landweave.columns import aligned
 from landweave.metrics import Confusion, miou_over
 from landweave.metrics.trivial import COUNTS
 
@@ -18,12 +19,10 @@ def table(result: Result) -> Iterator[str]:
     """Averaged scores beside the references, then the classes, then what else the table can be read as."""
     names = ["this run", *result["references"]]
     columns = [result["scores"], *(r["scores"] for r in result["references"].values())]
-    wide = max(len(k) for k in result["scores"])
+    keys = [k for k in result["scores"] if k not in COUNTS]
+    rows = [(k, *(_number(c.get(k)) for c in (*columns, result["skill"]))) for k in keys]
     yield from _head(result)
-    yield f"{'':<{wide}}  " + "  ".join(f"{n:>12.28}" for n in names) + f"  {'skill':>7}"
-    for key in (k for k in result["scores"] if k not in COUNTS):
-        cells = [f"{_number(c.get(key)):>{max(12, min(28, len(n)))}}" for c, n in zip(columns, names, strict=True)]
-        yield f"{key:<{wide}}  " + "  ".join(cells) + f"  {_number(result['skill'].get(key)):>7}"
+    yield from aligned(("", *names, "skill"), rows)
     for name, row in result["references"].items():
         if row.get("step", 1) > 1:
             yield f"{name}: asked about one in {row['step'] ** 2} pixels, for time"
