@@ -13,7 +13,7 @@ from landweave.errors import ContractError, DataError
 from landweave.grid import Grid
 from landweave.sample import Batch, Image, Sample, collate
 from landweave.sensors import sensor
-from landweave.transforms import cubes, normalise, resample, to_common
+from landweave.transforms import Augment, augment, cubes, normalise, resample, to_common
 
 
 def stats(n: int, mean: float = 0.2, std: float = 0.1) -> tuple[BandStats, ...]:
@@ -66,6 +66,8 @@ def test_bands_by_name_on_the_finest_raster() -> None:
     assert not cube.offset.any()
     assert cube.days.tolist() == [[5], [5]]
     assert cube.grid == (grid(12), grid(12))
+    turned = cubes(augment(batch, Augment(), (0, 0)), L2A).images["s2-l2a"]
+    assert (turned.grid, turned.moved_from) == ((None, None), (grid(12), grid(12)))
 
 
 def test_a_band_is_taken_where_it_is_finest() -> None:
