@@ -17,6 +17,7 @@ import pytest
 from landweave.errors import RunError
 from landweave.reproduce import Table, protocol, run_protocol
 from landweave.reproduce.ledger import Ledger, claimed
+from landweave.reproduce.trivial import trivials
 from tests.reproduce import small
 
 
@@ -104,6 +105,17 @@ def test_trivial_predictors_follow_from_the_prevalence(made: tuple[Table, Path, 
     assert entry.trivial == pytest.approx(floor)
     assert entry.mean is not None
     assert entry.skill == pytest.approx(1 - entry.mean / floor)
+
+
+def test_trivial_predictors_answer_and_average_over_the_classes_that_count() -> None:
+    rows = [{"name": n, "support": s, "prevalence": s / 10} for n, s in (("a", 0), ("b", 4), ("c", 6), ("d", 0))]
+    classes = [{"name": r["name"], "trained": r["name"] != "d"} for r in rows]
+    result = {"kind": "class", "classes": classes, "per_class": rows, "without": ["a"], "n_places": 10}
+    most = trivials(result, [99, 5, 7, 0], 10)["most frequent class"]["scores"]
+    assert most["oa"] == pytest.approx(0.6), "of c: a is more frequent in training, and counts nowhere"
+    assert most["aa_fixed"] == pytest.approx((0 + 1) / 2), "of b and c"
+    always = trivials({**result, "kind": "multilabel"}, [9, 5, 7, 0], 10)["every class everywhere"]["scores"]
+    assert always["macro_recall_all"] == pytest.approx((1 + 1 + 0) / 3), "of b, c and d, which no place has"
 
 
 def test_a_second_start_makes_nothing_again(made: tuple[Table, Path, list[str]], store: Path) -> None:

@@ -17,7 +17,8 @@ def trivials(result: Mapping[str, Any], training: Sequence[int], places: int) ->
     """Scores of each trivial predictor on the places of an evaluation, averaged and by class.
 
     Sets of classes: `no class anywhere` (Hamming loss a class = its prevalence), `every class everywhere` (the best
-    constant for F1), `training prevalence` (Brier score near q (1 - q)). One class: `most frequent class`.
+    constant for F1), `training prevalence` (Brier score near q (1 - q)). One class: `most frequent class` of those that
+    count.
 
     Args:
         result: what `evaluate` gave.
@@ -25,6 +26,7 @@ def trivials(result: Mapping[str, Any], training: Sequence[int], places: int) ->
         places: how many training places have a known label.
     """
     names = [row["name"] for row in result["per_class"]]
+    without = [i for i, row in enumerate(result["classes"]) if row["name"] in result.get("without", ())]
     found: dict[str, Confusion | MultiLabel] = {}
     if result["kind"] == "multilabel":
         share = np.asarray(training, np.float64) / max(1, places)
@@ -37,9 +39,9 @@ def trivials(result: Mapping[str, Any], training: Sequence[int], places: int) ->
     else:
         truth = Confusion(len(names))
         truth.array[np.arange(len(names)), np.arange(len(names))] = [r["support"] for r in result["per_class"]]
-        found["most frequent class"] = majority(truth, training)
-    fixed = [i for i, row in enumerate(result["classes"]) if row["trained"]]
-    without = [i for i, row in enumerate(result["classes"]) if row["name"] in result.get("without", ())]
+        found["most frequent class"] = majority(truth, [0 if k in without else n for k, n in enumerate(training)])
+    sets = result["kind"] == "multilabel"
+    fixed = [i for i, row in enumerate(result["classes"]) if (sets or row["trained"]) and i not in without]
     maps = result["kind"] == "map"
     return {
         name: {
