@@ -195,3 +195,16 @@ def test_a_list_is_no_text_however_it_is_typed(tmp_path: Path) -> None:
     assert "`name`: text is needed, and this is `[2024]` (change `name=[2024]`)" in told
     told = refuse(tmp_path, "name: a\npart: {kind: near}\n", "name=2024", "rate=fast")
     assert told == "`rate`: a number is needed, and this is `fast` (change `rate=fast`)"
+
+
+def test_a_kind_takes_nothing_away_that_is_typed_beside_it() -> None:
+    raw = {"name": "a", "part": {"kind": "near", "batch_size": 8}}
+    for changes in (["part.steps=[2]", "part.kind=far"], ["part.kind=far", "part.steps=[2]"]):
+        assert override(raw, ["rate=1", *changes])["part"] == {"kind": "far", "steps": [2]}
+    twice = ["part.kind=near", "part.steps=[2]", "part.kind=far", "part.steps=[3]"]
+    assert override(raw, twice)["part"] == {"kind": "far", "steps": [3]}
+    whole = ["part.steps=[1]", "part={kind: near, batch_size: 2}", "part.kind=far"]  # said anew in between
+    assert override(raw, whole)["part"] == {"kind": "far"}
+    inner = ["part.kind=near", "part={kind: far, steps: [4]}"]
+    assert override(raw, inner)["part"] == {"kind": "far", "steps": [4]}
+    assert override({"kind": "a"}, ["kind=b"]) == {"kind": "b"}

@@ -108,11 +108,14 @@ def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines, file: P
 def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Apply `a.b=c` texts; the value is YAML, so `[a, b]`, `3e-4`, `true` and `null` mean what they look like.
 
+    Another `kind` takes away what the settings before said of the old one, and nothing that is typed beside it, be it
+    before or after.
+
     Raises:
         ConfigError: a text without `=`, or a path through something that is not a mapping.
     """
     out: dict[str, Any] = _copy(raw)
-    for change in changes:
+    for change in _kinds_first(changes):
         key, eq, text = change.partition("=")
         if not eq or not key:
             raise ConfigError(f"`{change}` is not of the form key=value", fix="write for example train.epochs=5")
@@ -131,6 +134,22 @@ def override(raw: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         if last == "kind" and at.get("kind") not in (None, value):
             at.clear()  # the settings of another kind mean nothing here
         at[last] = value
+    return out
+
+
+def _kinds_first(changes: Sequence[str]) -> list[str]:
+    """The changes, each `x.kind=...` before those of `x.` that are typed since `x` itself; of two kinds the last."""
+    out: list[str] = []
+    for change in changes:
+        key = change.partition("=")[0]
+        part = key.removesuffix("kind")
+        if not part.endswith(".") or part == key:
+            out.append(change)
+            continue
+        keys = [c.partition("=")[0] for c in out]
+        whole = max((i + 1 for i, k in enumerate(keys) if part.startswith(f"{k}.")), default=0)
+        first = next((i for i in range(whole, len(out)) if keys[i].startswith(part)), len(out))
+        out = [*out[:first], change, *(c for c, k in zip(out[first:], keys[first:], strict=True) if k != key)]
     return out
 
 
