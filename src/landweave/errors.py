@@ -58,7 +58,13 @@ class RunError(LandweaveError, RuntimeError):
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return `", did you mean `x`?"` for the nearest known word, or an empty string.
+    """Return `", did you mean `x`?"` for the nearest known word, or an empty string."""
+    near = nearest(word, known)
+    return f", did you mean `{near}`?" if near else ""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The nearest known word, or an empty string.
 
     Of words that are equally near, the one that begins most alike: `lcnet_05` is `lcnet_050`, not `lcnet_075`.
     """
@@ -70,7 +76,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
         return difflib.SequenceMatcher(None, other, word).ratio(), len(list(begins))
 
     near = difflib.get_close_matches(word, known, n=5, cutoff=0.6) or [k for k in known if k.lower() == word.lower()]
-    return f", did you mean `{max(near, key=alike)}`?" if near else ""
+    return max(near, key=alike, default="")
 
 
 def listed(words: Sequence[str], most: int = 12) -> str:

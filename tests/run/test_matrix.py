@@ -468,7 +468,7 @@ def test_a_network_of_several_tasks_has_drop_in_rows(several: Path) -> None:
         each = [run.model.features(cubes(batch, run.contract)) for batch in where]
     goal = torch.cat([torch.cat([f[n] for n in sorted(f)], 1) for f in each])
     np.testing.assert_allclose(seen.features, goal.numpy(), atol=1e-5)
-    with pytest.raises(ConfigError, match=r"(?s)run of uperfuse.*--no-probe"):
+    with pytest.raises(RunError, match=r"(?s)run of uperfuse.*--no-probe"):
         matrix([several], sets, probe=QUICK)
 
 

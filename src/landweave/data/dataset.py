@@ -5,14 +5,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from landweave.config import EACH, ONE, Config, one_or_each
-from landweave.errors import ConfigError, DataError, did_you_mean, listed
+from landweave.errors import ConfigError, DataError, did_you_mean, listed, nearest
 from landweave.legends import Legend
 from landweave.sample import LabelKind, Sample, require_streams
 from landweave.sensors import SENSORS, StreamChoice, native_streams, sensor
@@ -349,8 +348,7 @@ class DataConfig(Config):
             name = self.task or otherwise
             if name not in names:
                 what = f"unknown task `{name}`{did_you_mean(name, names)}; there are {listed(names)}"
-                meant = (get_close_matches(name, names, 1) or names)[0]
-                raise ConfigError(what, where=dataset.where, fix=f"set data.task={meant}")
+                raise ConfigError(what, where=dataset.where, fix=f"set data.task={nearest(name, names) or names[0]}")
             return name
         fit = [name for name in names if dataset.tasks[name].kind in kinds] or names
         if len(fit) == 1:

@@ -198,9 +198,7 @@ def matrix(
     """
     tell = say or (lambda _: None)
     runs = _opened(folders, teacher)
-    require_alike(list(runs.values()))
-    if probe is not None:
-        _require_probed(list(runs.values()))
+    require_alike(list(runs.values()), probed=probe is not None)
     first = next(iter(runs))
     scene = reopen(runs[first], split, changes)
     _require_unseen(runs.values(), scene, split)
@@ -255,21 +253,6 @@ def _require_unseen(runs: Iterable[Run], scene: Scene, split: str) -> None:
                 f"the run learned from {learned} of the {len(scene.scored)} places of the split {split}",
                 where=run.folder,
                 fix="give runs that were trained on one split of the data, or train it again on this one",
-            )
-
-
-def _require_probed(runs: Sequence[Run]) -> None:
-    """Refuse runs that a decoder of single labels cannot be trained anew for.
-
-    Raises:
-        ConfigError: one is of uperfuse.
-    """
-    for run in runs:
-        if run.settings.method.kind == "uperfuse":
-            raise ConfigError(
-                "a probe trains one decoder on fused maps anew, and a run of uperfuse may have series and several",
-                where=run.folder,
-                fix="leave probes out: --no-probe",
             )
 
 

@@ -170,22 +170,22 @@ def _joined(parts: Sequence[tuple[Rows, NDArray[np.uint8] | None]], scorer: Scor
     )
 
 
-def require_alike(runs: Sequence[Run]) -> None:
+def require_alike(runs: Sequence[Run], *, probed: bool = False) -> None:
     """Refuse runs that cannot stand in one table: they must read the same bands of the same data, for the same classes.
 
     Statistics, backbones and shares of labels may differ.
 
     Raises:
         ConfigError: two runs that differ, and in what.
-        RunError: a run is a reconstruction of bands.
+        RunError: a run is a reconstruction of bands; or to be probed, and of uperfuse.
     """
+    refused = {"reconstruct": ("a reconstruction of bands has neither features nor answers", "give runs that classify")}
+    if probed:
+        what = "a probe trains one decoder on fused maps anew, and a run of uperfuse may have series and several"
+        refused["uperfuse"] = (what, "leave probes out: --no-probe")
     for run in runs:
-        if run.settings.method.kind == "reconstruct":
-            raise RunError(
-                "a reconstruction of bands has neither features nor answers",
-                where=run.folder,
-                fix="give runs that classify, or pretrainings",
-            )
+        if why := refused.get(run.settings.method.kind):
+            raise RunError(why[0], where=run.folder, fix=why[1])
     first = runs[0]
     for other in runs[1:]:
         for what, mine, theirs in (
