@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -54,6 +55,9 @@ def test_of_a_clean_image_it_says_none(run: Run, clean: NDArray[np.uint16], tmp_
     assert found.by == "ridge"  # the network has learned nothing
     assert any(line.startswith("none: every band goes with the others") for line in found.lines())
     assert all(r["verdict"] == "none" and r["score"] < 1 for r in found.table)
+    assert "left aside" not in "\n".join(found.lines())
+    high = dataclasses.replace(found, table=[{**r, "score_from_all": 1.01} for r in found.table])
+    assert f"(the worst is {BANDS[0]}, score 1.01, but one left aside, no band is at fault)" in "\n".join(high.lines())
 
 
 def test_the_written_scores_are_a_small_cog_with_a_band_each(
@@ -278,8 +282,6 @@ def test_what_cannot_be_done_is_refused(
 
 
 def test_a_run_of_another_kind_is_refused(run: Run, tmp_path: Path) -> None:
-    import dataclasses
-
     from landweave import recipe
 
     other = dataclasses.replace(run, settings=recipe("supervised"))

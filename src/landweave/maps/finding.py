@@ -90,7 +90,9 @@ class SensorResult:
             out.append(f"{s.band}: {s.text} (score {r['score']:.2f}; {share})")
         if not self.suspects:
             what = "no band is accused" if self.unlike else "none: every band goes with the others"
-            out.append(f"{what} (the worst is {worst['band']}, score {worst['score_from_all']:.2f})")
+            high = worst["score_from_all"] > 1 and not self.unlike  # `judge` tried the worst, and found none at fault
+            aside = ", but one left aside, no band is at fault" if high else ""
+            out.append(f"{what} (the worst is {worst['band']}, score {worst['score_from_all']:.2f}{aside})")
         if self.exceeded > self.alarm:
             few = f"caution: what is clean was measured on {self.clean_images} images only"
             out.append(f"{few}, too few for one false alarm in {round(1 / self.alarm)}: give more validation places")
